@@ -1,0 +1,1 @@
+//! A GSM or LTE modem on a serial port, in PDU mode.

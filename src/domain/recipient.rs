@@ -1,0 +1,1 @@
+//! Recipients: who is to be told.

@@ -1,0 +1,1 @@
+//! Warnings and alerts, in the words of CAP 1.2.

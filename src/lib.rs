@@ -1,0 +1,15 @@
+//! Kengele: a warning gateway for places with little bandwidth, dirty power and no second chance.
+//!
+//! The modules stand in the order in which a reading travels. A frame comes in by a [`source`], the
+//! pipeline decodes it with [`wire`], the engine in [`domain`] judges it, [`store`] commits the turn,
+//! and only then is the frame acknowledged; what people must be told leaves by a [`channel`].
+//! `domain` and `wire` are pure: no clock, no input or output, no randomness, no logs.
+
+pub mod channel;
+pub mod config;
+pub mod domain;
+pub mod sim;
+pub mod source;
+pub mod store;
+pub mod supervise;
+pub mod wire;

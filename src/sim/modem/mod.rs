@@ -1,0 +1,1 @@
+//! A virtual GSM modem on a pseudo-terminal.

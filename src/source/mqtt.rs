@@ -1,0 +1,1 @@
+//! Client of MQTT brokers that others run.

@@ -1,0 +1,1 @@
+//! JSON payloads: values by pointer, arrays, plain numbers, state topics.

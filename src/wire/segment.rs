@@ -1,0 +1,1 @@
+//! Splitting a text into SMS segments: alphabet, length, concatenation.

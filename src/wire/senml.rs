@@ -1,0 +1,1 @@
+//! SenML packs in JSON and CBOR (RFC 8428).
