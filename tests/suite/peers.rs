@@ -1,0 +1,27 @@
+//! Programs that we did not write, and where the test set-up put them.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Returns the Python that holds the peers from PyPI (`tests/setup` makes it).
+pub fn python() -> Command {
+    let python = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/peers/bin/python");
+    assert!(python.exists(), "no {}: run tests/setup first", python.display());
+    let mut command = Command::new(python);
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    command
+}
+
+/// Returns a command for a Debian program; fails the test loudly where it is missing.
+pub fn program(name: &str) -> Command {
+    let found = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"]
+        .iter()
+        .any(|folder| PathBuf::from(folder).join(name).exists());
+    assert!(found, "{name} is not installed: run tests/setup first");
+    Command::new(name)
+}
+
+#[test]
+fn a_missing_program_is_an_error_and_not_a_skipped_test() {
+    assert!(std::panic::catch_unwind(|| program("no-such-program-of-kengele")).is_err());
+}
