@@ -5,8 +5,11 @@
 
 pub mod frame;
 pub mod message;
+pub mod node;
 pub mod quantity;
 pub mod reading;
 pub mod recipient;
+pub mod rule;
+pub mod text;
 pub mod time;
 pub mod warning;
