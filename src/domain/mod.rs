@@ -8,6 +8,7 @@ pub mod frame;
 pub mod message;
 pub mod node;
 mod placement;
+pub mod plan;
 mod quality;
 pub mod quantity;
 pub mod reading;

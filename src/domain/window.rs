@@ -308,7 +308,6 @@ mod tests {
         inside.sort_by_key(|point| point.0);
         let values = || inside.iter().map(|point| point.1);
         match function {
-            Function::Last => None,
             Function::Min(_) => values().min_by(f64::total_cmp),
             Function::Max(_) => values().max_by(f64::total_cmp),
             Function::Sum(_) => (!inside.is_empty()).then(|| values().sum()),
@@ -320,7 +319,7 @@ mod tests {
                 let (first, last) = (inside.first()?, inside.last()?);
                 (first.0 < last.0).then_some(last.1 - first.1)
             }
-            Function::Rate(_) => None,
+            Function::Last | Function::Rate(_) => None,
         }
     }
 

@@ -465,10 +465,14 @@ impl SensorState {
     }
 }
 
-/// A value in the one form in which it is stored and read back.
+/// A measurement in the one form in which it is stored and read back.
 fn canonical(measurement: Measurement) -> Measurement {
     let value = if measurement.value.is_finite() { measurement.value + 0.0 } else { f64::NAN };
-    Measurement { value, ..measurement }
+    let stamp = measurement.stamp.map(|stamp| match stamp {
+        Stamp::Unix(ms) => Stamp::Unix(ms.max(0)),
+        Stamp::Age(ms) => Stamp::Age(ms.clamp(0, i64::MAX - 1)),
+    });
+    Measurement { value, stamp, ..measurement }
 }
 
 /// Returns the measurements from the oldest to the newest, as far as they say.
