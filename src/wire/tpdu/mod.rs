@@ -15,6 +15,7 @@ pub use hex::{from_hex, to_hex};
 pub use status::{Outcome, Status};
 pub use time::{ServiceTime, Validity};
 pub use user_data::{Body, Class, Concat, Element, Reference, UserData};
+pub(crate) use user_data::{OCTETS_MAX, fill_bits, header_octets};
 
 use reader::Reader;
 use user_data::decode_coding;
