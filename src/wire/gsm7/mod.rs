@@ -3,6 +3,8 @@
 //! A text becomes septets, one to a byte, by [`Alphabet::encode`]; [`pack`] puts eight of them into seven octets.
 
 mod tables;
+#[cfg(test)]
+mod tests;
 
 /// The septet that announces one of the single shift table.
 const ESCAPE: u8 = 0x1B;

@@ -2,6 +2,8 @@
 
 mod plan;
 mod reassemble;
+#[cfg(test)]
+mod tests;
 mod transliterate;
 
 pub use reassemble::{Joined, Reassembler};

@@ -7,6 +7,8 @@ mod address;
 mod hex;
 mod reader;
 mod status;
+#[cfg(test)]
+mod tests;
 mod time;
 mod user_data;
 
