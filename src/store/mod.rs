@@ -4,16 +4,19 @@
 //! waits for it when it begins a transaction goes into that transaction, so that one flush to the card serves many.
 //! Reading goes over connections of its own and never waits for the writer.
 
+mod outbox;
 mod people;
 mod query;
 mod turn;
 mod writer;
 
+pub use outbox::{NewDelivery, OutboxStart};
 pub use people::{Added, NewRecipient};
 pub use query::{AlertRow, ReadingRow, ReadingsWanted, WarningRow};
 pub use turn::{Kind, Turn, Undecoded};
 pub use writer::Writer;
 
+use crate::domain::outbox::Delivery;
 use crate::domain::recipient::{Recipient, RecipientId};
 use crate::domain::rule::RuleBook;
 use crate::domain::time::{Timestamp, WallClock};
@@ -178,6 +181,19 @@ impl Store {
     /// As [`Store::commit`].
     pub async fn declare(&self, book: Arc<RuleBook>, sources: String) -> Result<(), Error> {
         self.ask(|reply| Command::Declare(book, sources, reply)).await
+    }
+
+    /// Writes down where deliveries stand at `now`. When this returns `Ok`, it is on disk.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::commit`].
+    pub async fn update_deliveries(
+        &self,
+        rows: Vec<Delivery>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.ask(|reply| Command::Deliveries(rows, now, reply)).await
     }
 
     /// Adds or changes recipients, all or none. Someone with the same number is changed, not added.

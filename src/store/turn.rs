@@ -1,5 +1,6 @@
 //! A turn: everything that one round of the pipeline decided, as rows.
 
+use super::outbox::{self, NewDelivery};
 use crate::domain::engine::Reading;
 use crate::domain::quantity::Quantity;
 use crate::domain::reading::Stamp;
@@ -30,6 +31,8 @@ pub struct Turn {
     pub alerts: Vec<Alert>,
     /// Notices to the technician.
     pub notices: Vec<Notice>,
+    /// Texts to be sent about them.
+    pub deliveries: Vec<NewDelivery>,
     /// Frames that could not be read.
     pub undecoded: Vec<Undecoded>,
     /// The engine's state after this turn, when it is time to keep it.
@@ -126,6 +129,9 @@ pub(super) async fn write(
     }
     for notice in &turn.notices {
         write_notice(connection, notice, &series.book).await?;
+    }
+    for delivery in &turn.deliveries {
+        outbox::insert(connection, delivery, turn.at).await?;
     }
     if !turn.undecoded.is_empty() {
         write_undecoded(connection, turn).await?;

@@ -1,11 +1,13 @@
 //! The one task that writes.
 
+use super::outbox;
 use super::people::{self, Added, NewRecipient};
 use super::turn::{self, Series, Turn};
 use super::{Boot, Error};
+use crate::domain::outbox::Delivery;
 use crate::domain::recipient::RecipientId;
 use crate::domain::rule::RuleBook;
-use crate::domain::time::WallClock;
+use crate::domain::time::{Timestamp, WallClock};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use std::sync::Arc;
@@ -22,6 +24,7 @@ pub(super) enum Command {
     WallClock(WallClock, Reply<()>),
     Declare(Arc<RuleBook>, String, Reply<()>),
     Turn(Box<Turn>, Reply<()>),
+    Deliveries(Vec<Delivery>, Timestamp, Reply<()>),
     PutRecipients(Vec<NewRecipient>, Reply<Added>),
     RemoveRecipient(RecipientId, Reply<bool>),
 }
@@ -172,6 +175,9 @@ impl Writer {
             Command::Turn(turn, _) => {
                 turn::write(connection, turn, self.boot, &self.series).await?;
             }
+            Command::Deliveries(rows, now, _) => {
+                outbox::update(connection, rows, self.boot, *now).await?;
+            }
             Command::PutRecipients(people, _) => {
                 return people::put(connection, people).await.map(Value::Added);
             }
@@ -197,6 +203,7 @@ impl Command {
                 Self::Begin(_, reply)
                 | Self::WallClock(_, reply)
                 | Self::Declare(_, _, reply)
+                | Self::Deliveries(_, _, reply)
                 | Self::Turn(_, reply),
                 _,
             ) => Done::Unit(reply),
@@ -217,6 +224,7 @@ impl Command {
             Self::Begin(_, reply)
             | Self::WallClock(_, reply)
             | Self::Declare(_, _, reply)
+            | Self::Deliveries(_, _, reply)
             | Self::Turn(_, reply) => reply.send(Err(error)).is_ok(),
             Self::PutRecipients(_, reply) => reply.send(Err(error)).is_ok(),
             Self::RemoveRecipient(_, reply) => reply.send(Err(error)).is_ok(),

@@ -95,3 +95,44 @@ create table undecoded (
     reason text not null,
     payload blob not null
 ) strict;
+
+-- The outbox. A row is written with the alert that it tells of, and again with every change of its state.
+create table delivery (
+    id integer primary key,
+    warning integer,                -- null: a notice or a test
+    alert integer,
+    message_type text not null,
+    recipient integer not null,
+    number text not null,
+    body text not null,
+    segments integer not null,
+    priority integer not null,      -- 0 danger, 1 warning, 2 advice
+    rank integer not null,
+    channels text not null,         -- separated by spaces, best first
+    channel integer not null,       -- place in it
+    refused text not null,          -- places in it, separated by spaces
+    created_ms integer not null,
+    expires_ms integer not null,
+    due_ms integer not null,
+    attempts integer not null,
+    possible_duplicate integer not null,
+    state text not null,
+    since_ms integer,
+    segment_references text not null, -- JSON [[reference, delivered], …]
+    reason text,
+    ended_ms integer
+) strict;
+
+create index delivery_open on delivery (id) where ended_ms is null;
+create index delivery_alert on delivery (warning, alert);
+
+-- One row a time that bytes may have gone out, written before the first of them.
+create table attempt (
+    id integer primary key,
+    delivery integer not null,
+    channel text not null,
+    boot integer not null,
+    at_ms integer not null
+) strict;
+
+create index attempt_delivery on attempt (delivery);
