@@ -5,11 +5,14 @@
 //! and only then is the frame acknowledged; what people must be told leaves by a [`channel`].
 //! `domain` and `wire` are pure: no clock, no input or output, no randomness, no logs.
 
-pub mod channel;
-pub mod config;
-pub mod domain;
-pub mod sim;
-pub mod source;
-pub mod store;
 pub mod supervise;
+pub mod telemetry;
+pub mod domain;
 pub mod wire;
+pub mod config;
+pub mod source;
+pub mod pipeline;
+pub mod store;
+pub mod dispatch;
+pub mod channel;
+pub mod sim;

@@ -3,22 +3,22 @@
 //! `now` comes in as a [`Timestamp`](time::Timestamp); decisions go out as values. Everything here gives the
 //! same answer for the same arguments, on every machine, so that a run can be replayed from its record.
 
-pub mod engine;
+mod table;
+pub mod time;
+pub mod snapshot;
 pub mod frame;
-pub mod message;
-pub mod node;
-pub mod outbox;
-mod placement;
-pub mod plan;
-pub mod planted;
-mod quality;
 pub mod quantity;
 pub mod reading;
-pub mod recipient;
+pub mod node;
 pub mod rule;
-pub mod snapshot;
-mod table;
-pub mod text;
-pub mod time;
-pub mod warning;
+mod placement;
+mod quality;
 mod window;
+pub mod engine;
+pub mod warning;
+pub mod text;
+pub mod recipient;
+pub mod plan;
+pub mod message;
+pub mod outbox;
+pub mod planted;

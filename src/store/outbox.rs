@@ -18,6 +18,8 @@ pub struct NewDelivery {
     pub planned: Planned,
     /// Segments.
     pub segments: u32,
+    /// It has been told from memory, while the disk failed: only the record of it is wanted.
+    pub told_from_memory: bool,
 }
 
 const PRIORITIES: [Priority; 3] = [Priority::Danger, Priority::Warning, Priority::Advice];
@@ -43,8 +45,8 @@ pub(super) async fn insert(
     let planned = &delivery.planned;
     sqlx::query(
         "insert into delivery (warning, alert, message_type, recipient, number, body, segments, priority, rank, channels, \
-         channel, refused, created_ms, expires_ms, due_ms, attempts, possible_duplicate, state, segment_references) \
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, '', ?11, ?12, ?11, 0, 0, 'queued', '[]')",
+         channel, refused, created_ms, expires_ms, due_ms, attempts, possible_duplicate, state, segment_references, reason, ended_ms) \
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, '', ?11, ?12, ?11, 0, 0, ?13, '[]', ?14, ?15)",
     )
     .bind(planned.alert.map(|(warning, _)| warning.0.cast_signed()))
     .bind(planned.alert.map(|(_, number)| i64::from(number)))
@@ -58,6 +60,9 @@ pub(super) async fn insert(
     .bind(planned.channels.join(" "))
     .bind(at.as_millis())
     .bind(planned.expires.as_millis())
+    .bind(if delivery.told_from_memory { "unknown" } else { "queued" })
+    .bind(delivery.told_from_memory.then_some("told from memory while the disk failed"))
+    .bind(delivery.told_from_memory.then_some(at.as_millis()))
     .execute(connection)
     .await?;
     Ok(())

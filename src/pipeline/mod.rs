@@ -1,0 +1,521 @@
+//! The loop: frames in, one transaction, then the word to whoever waits for it.
+//!
+//! It works at its own pace: it drains what is there up to a bound, reads the clock once, decides, commits once, and
+//! only then lets acknowledgements leave. Where the disk fails it goes on from memory: nothing is acknowledged, but
+//! whoever must be told is told.
+
+mod decode;
+
+pub use decode::{Heard, Route};
+
+use crate::domain::engine::{Effect, Engine, Input};
+use crate::domain::frame::{Envelope, Origin, Outcome, Receipt};
+use crate::domain::plan::{self, Wording};
+use crate::domain::reading::{Measurement, Quality};
+use crate::domain::recipient::Recipient;
+use crate::domain::rule::RuleBook;
+use crate::domain::time::Timestamp;
+use crate::domain::warning::{Alert, Level, WarningId};
+use crate::store::{self, Kind, NewDelivery, Store, Turn, Undecoded};
+use crate::supervise::Stop;
+use crate::telemetry::{News, Telemetry};
+use crate::wire::segment;
+use decode::{Decoded, Decoder};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+/// Frames of one turn at the most.
+pub const FRAMES_MAX: usize = 2048;
+/// Turns that wait in memory for a disk that fails; beyond that their readings are dropped, oldest first, and counted.
+const UNSAVED_MAX: usize = 1024;
+/// How often a failing disk is tried.
+const DISK_RETRY: Duration = Duration::from_secs(2);
+/// The engine's state is kept after so many readings at the least, so that a restart replays no more than that …
+const SNAPSHOT_READINGS_MIN: u64 = 20_000;
+/// … and only when it is at most a tenth of the bytes that the readings since have cost: about 30 bytes each.
+const READINGS_PER_SNAPSHOT_BYTE: f64 = 10.0 / 30.0;
+/// Frames for which nobody waits for an acknowledgement may wait this long for company.
+const LINGER: Duration = Duration::from_millis(250);
+
+/// Why the pipeline ended.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Every source is gone.
+    #[error("every source of frames has stopped")]
+    NoSources,
+}
+
+/// What the pipeline can be asked while it runs.
+#[derive(Debug)]
+pub enum Command {
+    /// Put another rule book in force.
+    Reload(Box<Rules>, oneshot::Sender<Result<(), store::Error>>),
+    /// The list of recipients has changed.
+    Recipients(Vec<Recipient>),
+    /// Say how things stand.
+    Status(oneshot::Sender<Status>),
+}
+
+/// A rule book and how this gateway speaks by it.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// What readings are judged by.
+    pub book: Arc<RuleBook>,
+    /// The texts it was read from, for the record.
+    pub sources: String,
+    /// How topics and payloads become readings.
+    pub routes: Vec<Route>,
+    /// How this gateway speaks.
+    pub wording: Wording,
+}
+
+/// How things stand.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Version of the rule book in force.
+    pub rule_book: String,
+    /// Each node: name, place, time since it was heard, silent.
+    pub nodes: Vec<(String, String, Duration, bool)>,
+    /// Open warnings: number, hazard, area, level, time until the last alert runs out.
+    pub warnings: Vec<(WarningId, String, String, Level, Duration)>,
+    /// Nodes heard but not declared.
+    pub heard: Vec<Heard>,
+    /// The disk works.
+    pub disk_works: bool,
+    /// Turns that wait in memory for the disk.
+    pub unsaved_turns: usize,
+}
+
+/// Where the pipeline hands things on.
+#[derive(Debug)]
+pub struct Outlets {
+    /// Says that new deliveries stand in the store.
+    pub nudge: Arc<tokio::sync::Notify>,
+    /// Takes deliveries that could not be stored.
+    pub from_memory: mpsc::Sender<NewDelivery>,
+    /// Takes the alerts, after they are stored, for whoever shows the current state.
+    pub alerts: mpsc::Sender<Alert>,
+}
+
+/// The loop and what it owns.
+pub struct Pipeline {
+    engine: Engine,
+    decoder: Decoder,
+    rules: Rules,
+    people: Vec<Recipient>,
+    store: Store,
+    telemetry: Telemetry,
+    outlets: Outlets,
+    unsaved: VecDeque<Turn>,
+    retry_disk_at: Option<Timestamp>,
+    readings_since_snapshot: u64,
+    snapshot_bytes: usize,
+}
+
+/// A turn that is being put together.
+#[derive(Default)]
+struct Round {
+    turn: Turn,
+    receipts: Vec<(Receipt, Outcome)>,
+    changed: bool,
+}
+
+impl Pipeline {
+    /// Makes the loop around an engine that stands where the store does.
+    #[must_use]
+    pub fn new(
+        engine: Engine,
+        rules: Rules,
+        people: Vec<Recipient>,
+        store: Store,
+        telemetry: Telemetry,
+        outlets: Outlets,
+    ) -> Self {
+        let decoder = Decoder::new(rules.routes.clone(), &rules.book);
+        Self {
+            engine,
+            decoder,
+            rules,
+            people,
+            store,
+            telemetry,
+            outlets,
+            unsaved: VecDeque::new(),
+            retry_disk_at: None,
+            readings_since_snapshot: 0,
+            snapshot_bytes: 0,
+        }
+    }
+
+    /// Tells the engine that the gateway is back after it was down for so long. Before [`Pipeline::run`].
+    pub async fn resume(&mut self, down: Duration) {
+        let mut round = self.round();
+        round.turn.kind = Kind::Resumed(down);
+        self.engage(Input::Resumed { down }, &mut round);
+        round.changed = true;
+        self.finish(round).await;
+    }
+
+    /// Runs until it is told to stop; then keeps the engine's state, so that the next start replays nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSources`].
+    pub async fn run(
+        mut self,
+        mut frames: mpsc::Receiver<Envelope>,
+        mut commands: mpsc::Receiver<Command>,
+        mut stop: Stop,
+    ) -> Result<(), Error> {
+        let mut batch: Vec<Envelope> = Vec::with_capacity(FRAMES_MAX);
+        let mut measurements = Vec::new();
+        loop {
+            let clock = self.telemetry.clock.clone();
+            let wake =
+                [self.engine.next_deadline(), self.retry_disk_at].into_iter().flatten().min();
+            tokio::select! {
+                biased;
+                () = stop.wait() => break,
+                Some(command) = commands.recv() => {
+                    self.obey(command).await;
+                    continue;
+                }
+                count = frames.recv_many(&mut batch, FRAMES_MAX) => if count == 0 {
+                    return Err(Error::NoSources);
+                },
+                () = clock.sleep_until(wake) => {}
+            }
+            if !batch.is_empty() && batch.iter().all(|envelope| envelope.receipt.is_none()) {
+                self.linger(&mut frames, &mut batch).await;
+            }
+            let mut round = self.round();
+            if batch.is_empty() {
+                self.engage(Input::Tick, &mut round);
+            }
+            for envelope in batch.drain(..) {
+                self.take(envelope, &mut measurements, &mut round);
+            }
+            self.finish(round).await;
+        }
+        self.keep_state().await;
+        Ok(())
+    }
+
+    /// Waits for company, because nobody waits for these: one flush then serves more. Somebody who does ends it.
+    async fn linger(&self, frames: &mut mpsc::Receiver<Envelope>, batch: &mut Vec<Envelope>) {
+        let until = tokio::time::Instant::now() + self.telemetry.clock.real(LINGER);
+        while batch.len() < FRAMES_MAX && batch.iter().all(|envelope| envelope.receipt.is_none()) {
+            let room = FRAMES_MAX - batch.len();
+            match tokio::time::timeout_at(until, frames.recv_many(batch, room)).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    fn round(&self) -> Round {
+        let at = self.telemetry.clock.now().max(self.engine.now());
+        Round { turn: Turn { at, ..Turn::default() }, ..Round::default() }
+    }
+
+    fn take(&mut self, envelope: Envelope, measurements: &mut Vec<Measurement>, round: &mut Round) {
+        let counters = &self.telemetry.counters;
+        counters.frames.add(1);
+        let Envelope { frame, receipt } = envelope;
+        let outcome = match self.decoder.decode(&frame, measurements) {
+            Decoded::Heard { node, troubles } => {
+                if !troubles.is_empty() {
+                    tracing::debug!(
+                        troubles = troubles.len(),
+                        "some values of a payload could not be read"
+                    );
+                }
+                let redelivered = frame.redelivered;
+                self.engage(Input::Heard { node, measurements, redelivered }, round);
+                Outcome::Committed
+            }
+            Decoded::NoTemplate => {
+                counters.no_template.add(1);
+                Outcome::Committed
+            }
+            Decoded::Undeclared => {
+                counters.undeclared_nodes.add(1);
+                Outcome::Refused
+            }
+            Decoded::Unreadable(error) => {
+                counters.undecoded.add(1);
+                let Origin::Mqtt { link, topic, .. } = &frame.origin;
+                round.turn.undecoded.push(Undecoded {
+                    origin: format!("{link} {topic}"),
+                    reason: error.to_string(),
+                    payload: frame.payload.to_vec(),
+                });
+                round.changed = true;
+                Outcome::Refused
+            }
+        };
+        if let Some(receipt) = receipt {
+            round.receipts.push((receipt, outcome));
+        }
+    }
+
+    /// Gives the engine an input, and puts what it decides into the round.
+    fn engage(&mut self, input: Input<'_>, round: &mut Round) {
+        let mut effects = Vec::new();
+        round.changed |= self.engine.handle(input, round.turn.at, &mut effects);
+        self.sort_in(effects, round);
+    }
+
+    fn sort_in(&mut self, effects: Vec<Effect>, round: &mut Round) {
+        let counters = &self.telemetry.counters;
+        for effect in effects {
+            match effect {
+                Effect::Reading(reading) => {
+                    if !matches!(reading.quality, Quality::Good | Quality::Late) {
+                        counters.suspect.add(1);
+                    }
+                    round.turn.readings.push(reading);
+                }
+                Effect::Repeated { .. } => counters.repeated.add(1),
+                Effect::Undeclared { .. } => counters.undeclared_quantities.add(1),
+                Effect::Alert(alert) => {
+                    let wall = self.telemetry.clock.wall();
+                    let wording = &self.rules.wording;
+                    let planned =
+                        plan::plan_alert(&alert, &self.rules.book, &self.people, wording, wall);
+                    round.turn.deliveries.extend(planned.into_iter().map(counted));
+                    round.turn.alerts.push(alert);
+                }
+                Effect::Notice(notice) => {
+                    let wording = &self.rules.wording;
+                    let planned =
+                        plan::plan_notice(&notice, &self.rules.book, &self.people, wording);
+                    round.turn.deliveries.extend(planned.into_iter().map(counted));
+                    round.turn.notices.push(notice);
+                }
+            }
+        }
+    }
+
+    /// Commits a round and says what became of it.
+    async fn finish(&mut self, mut round: Round) {
+        let turn = &mut round.turn;
+        self.readings_since_snapshot += turn.readings.len() as u64;
+        let nothing = !round.changed
+            && turn.readings.is_empty()
+            && turn.alerts.is_empty()
+            && turn.notices.is_empty()
+            && turn.undecoded.is_empty();
+        if nothing && (self.unsaved.is_empty() || self.retry_disk_at.is_some_and(|at| turn.at < at))
+        {
+            let settled = if self.unsaved.is_empty() { None } else { Some(Outcome::NotStored) };
+            settle(round.receipts, settled);
+            return;
+        }
+        if self.is_time_for_a_snapshot() {
+            let state = self.engine.save();
+            self.snapshot_bytes = state.len();
+            turn.snapshot = Some(state);
+        }
+        let turn = std::mem::take(&mut round.turn);
+        let saved = self.save(turn.clone()).await;
+        if saved {
+            settle(round.receipts, None);
+            self.outlets.nudge.notify_one();
+        } else {
+            self.telemetry.counters.not_stored.add(round.receipts.len() as u64);
+            settle(round.receipts, Some(Outcome::NotStored));
+            self.tell_from_memory(&turn);
+        }
+        self.announce(turn, saved);
+    }
+
+    /// Writes a turn, after those that wait. Returns whether all are on disk now.
+    async fn save(&mut self, turn: Turn) -> bool {
+        let at = turn.at;
+        self.unsaved.push_back(turn);
+        if self.retry_disk_at.is_some_and(|retry_at| at < retry_at) {
+            self.bound_unsaved();
+            return false;
+        }
+        while let Some(turn) = self.unsaved.pop_front() {
+            let readings = turn.readings.len() as u64;
+            let had_snapshot = turn.snapshot.is_some();
+            match self.store.commit(turn.clone()).await {
+                Ok(()) => {
+                    let counters = &self.telemetry.counters;
+                    counters.turns.add(1);
+                    counters.readings.add(readings);
+                    if had_snapshot {
+                        self.readings_since_snapshot = 0;
+                    }
+                }
+                Err(error) => {
+                    self.disk_failed(&error, at);
+                    self.unsaved.push_front(turn);
+                    self.bound_unsaved();
+                    return false;
+                }
+            }
+        }
+        if self.retry_disk_at.take().is_some() {
+            tracing::info!("the database can be written again");
+            self.telemetry.tell(|| News::Disk { works: true });
+        }
+        true
+    }
+
+    fn disk_failed(&mut self, error: &store::Error, at: Timestamp) {
+        self.telemetry.counters.write_failures.add(1);
+        if self.retry_disk_at.is_none() {
+            tracing::error!(error = %crate::supervise::chain(error), "the database cannot be written: going on from memory, nothing is acknowledged");
+            self.telemetry.tell(|| News::Disk { works: false });
+        }
+        self.retry_disk_at = Some(at + DISK_RETRY);
+    }
+
+    fn bound_unsaved(&mut self) {
+        while self.unsaved.len() > UNSAVED_MAX {
+            self.unsaved.pop_front();
+        }
+    }
+
+    /// Hands what must be told on although it could not be stored, and marks it, so that it is not told again when
+    /// the disk comes back.
+    fn tell_from_memory(&mut self, turn: &Turn) {
+        for delivery in &turn.deliveries {
+            if self.outlets.from_memory.try_send(delivery.clone()).is_err() {
+                tracing::error!("too many texts wait in memory: one is lost");
+            }
+        }
+        if let Some(waiting) = self.unsaved.back_mut() {
+            for delivery in &mut waiting.deliveries {
+                delivery.told_from_memory = true;
+            }
+        }
+    }
+
+    fn announce(&self, turn: Turn, saved: bool) {
+        let telemetry = &self.telemetry;
+        telemetry.counters.alerts.add(turn.alerts.len() as u64);
+        telemetry.counters.deliveries.add(turn.deliveries.len() as u64);
+        if saved && !turn.readings.is_empty() {
+            telemetry.tell(|| News::Readings { count: turn.readings.len() });
+        }
+        for notice in turn.notices {
+            let node = notice.node.and_then(|n| self.rules.book.nodes.get(n.0 as usize));
+            let node = node.map(|node| node.name.to_string());
+            tracing::info!(node, notice = notice.kind.words(), "the technician is told");
+            telemetry.tell(|| News::Notice { node, words: notice.kind.words(), at: notice.at });
+        }
+        for alert in turn.alerts {
+            tracing::info!(
+                warning = alert.warning.0,
+                number = alert.number,
+                reason = alert.reason.as_str(),
+                level = alert.level.as_str(),
+                hazard = alert.hazard,
+                area = alert.area,
+                "an alert is told"
+            );
+            telemetry.tell(|| News::Alert(Arc::new(alert.clone())));
+            if self.outlets.alerts.try_send(alert).is_err() {
+                tracing::warn!("the display of warnings is behind: it misses one");
+            }
+        }
+    }
+
+    fn is_time_for_a_snapshot(&self) -> bool {
+        let paid = self.snapshot_bytes as f64 * READINGS_PER_SNAPSHOT_BYTE;
+        self.readings_since_snapshot >= SNAPSHOT_READINGS_MIN
+            && self.readings_since_snapshot as f64 >= paid
+    }
+
+    async fn keep_state(&mut self) {
+        let mut round = self.round();
+        round.turn.at = self.engine.now();
+        round.turn.snapshot = Some(self.engine.save());
+        if !self.save(round.turn).await {
+            tracing::warn!("the engine's state could not be kept: the next start replays more");
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Recipients(people) => self.people = people,
+            Command::Status(reply) => {
+                // Who asked may have gone.
+                let _heard = reply.send(self.status()).is_ok();
+            }
+            Command::Reload(rules, reply) => {
+                let _heard = reply.send(self.reload(*rules).await).is_ok();
+            }
+        }
+    }
+
+    /// Puts another rule book in force: first on record, then in the engine.
+    async fn reload(&mut self, rules: Rules) -> Result<(), store::Error> {
+        // What a vanished rule withdraws is told in the words that it had.
+        let mut round = self.round();
+        let mut effects = Vec::new();
+        let mut engine = self.engine.clone();
+        engine.reload(&rules.book, round.turn.at, &mut effects);
+        let (withdrawn, others): (Vec<_>, Vec<_>) = effects.into_iter().partition(|effect| {
+            matches!(effect, Effect::Alert(alert) if alert.rule_version != rules.book.version)
+        });
+        self.sort_in(withdrawn, &mut round);
+        self.store.declare(Arc::clone(&rules.book), rules.sources.clone()).await?;
+        tracing::info!(version = rules.book.version, "a rule book is in force");
+        self.engine = engine;
+        self.decoder = Decoder::new(rules.routes.clone(), &rules.book);
+        self.rules = rules;
+        self.sort_in(others, &mut round);
+        round.turn.snapshot = Some(self.engine.save());
+        round.changed = true;
+        self.finish(round).await;
+        Ok(())
+    }
+
+    fn status(&self) -> Status {
+        let now = self.telemetry.clock.now();
+        Status {
+            rule_book: self.rules.book.version.clone(),
+            nodes: self
+                .engine
+                .nodes()
+                .map(|(node, heard, silent)| {
+                    (node.name.to_string(), node.place.clone(), now.since(heard), silent)
+                })
+                .collect(),
+            warnings: self
+                .engine
+                .open_warnings()
+                .map(|(id, hazard, area, level, expires)| {
+                    (id, hazard.to_owned(), area.to_owned(), level, expires.since(now))
+                })
+                .collect(),
+            heard: self.decoder.heard().cloned().collect(),
+            disk_works: self.retry_disk_at.is_none(),
+            unsaved_turns: self.unsaved.len(),
+        }
+    }
+}
+
+fn counted(planned: plan::Planned) -> NewDelivery {
+    let segments = segment::count(&planned.text, &segment::Options::default()).segments;
+    NewDelivery {
+        planned,
+        segments: u32::try_from(segments).unwrap_or(u32::MAX),
+        told_from_memory: false,
+    }
+}
+
+/// Says to every sender what became of its frame: its own outcome, or the one of all.
+fn settle(receipts: Vec<(Receipt, Outcome)>, of_all: Option<Outcome>) {
+    for (receipt, outcome) in receipts {
+        receipt.settle(of_all.unwrap_or(outcome));
+    }
+}
