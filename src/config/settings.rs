@@ -147,7 +147,7 @@ pub struct Credential {
 }
 
 /// How many in what time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rate {
     /// How many; at least one.
     pub count: u32,
@@ -330,7 +330,11 @@ pub struct SmsProvider {
     pub preset_file: Option<PathBuf>,
     /// Address, when it is not the preset's.
     pub url: Option<String>,
-    /// Values of the preset's placeholders that are no secret, such as `username` and `from`.
+    /// Sender's name, number or short code.
+    pub from: Option<String>,
+    /// Country calling code in digits.
+    pub country_code: Option<String>,
+    /// Values of the preset's placeholders that are no secret, such as `username`.
     pub settings: BTreeMap<String, String>,
     /// Files with the values of the preset's placeholders that are secret, such as `api_key`.
     pub secret_files: BTreeMap<String, PathBuf>,
@@ -351,6 +355,8 @@ pub struct SmsProvider {
 pub struct Webhook {
     /// Address to listen on.
     pub listen: SocketAddr,
+    /// Address at which the provider reaches it.
+    pub public_url: String,
     /// Path of the requests.
     pub path: String,
     /// File with the key that signs them.
@@ -381,4 +387,28 @@ pub struct Price {
     pub amount: f64,
     /// ISO 4217 code of the currency.
     pub currency: String,
+}
+
+/// How long a text is as the network counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentCount {
+    /// Segments that it takes.
+    pub segments: u32,
+    /// Whether a letter outside the GSM alphabet makes it UCS-2.
+    pub unicode: bool,
+}
+
+/// What one text of a rule takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextReport {
+    /// Name of the rule.
+    pub rule: String,
+    /// Its level; `None` for the all-clear.
+    pub level: Option<crate::domain::warning::Level>,
+    /// Language of the text.
+    pub language: String,
+    /// The text with the longest that each placeholder can become.
+    pub worst: String,
+    /// What that takes.
+    pub count: SegmentCount,
 }

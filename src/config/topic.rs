@@ -1,0 +1,226 @@
+//! `[[topic]]`: how publications become readings.
+
+use super::amount;
+use super::document::{Faults, Place};
+use super::keys::FORMATS;
+use super::measure::quantity_at;
+use super::pattern::TopicTemplate;
+use super::people::unknown;
+use super::section::Section;
+use super::settings::{Field, Format, TimeField, TimeUnit, Topic};
+use crate::domain::node::Node;
+use crate::domain::quantity::{Quantity, Unit};
+
+/// Formats in the order of [`FORMATS`].
+const FORMAT_ORDER: [Format; 6] = [
+    Format::Json,
+    Format::JsonArray,
+    Format::SenmlJson,
+    Format::SenmlCbor,
+    Format::Number,
+    Format::State,
+];
+
+/// Reads `[[topic]]`; `links` are the names by which it can say where it holds.
+pub(super) fn topics(root: &Section<'_>, links: &[String], faults: &Faults<'_>) -> Vec<Topic> {
+    let mut topics: Vec<Topic> = Vec::new();
+    let links: Vec<&str> = links.iter().map(String::as_str).collect();
+    for section in root.tables("topic") {
+        let written: String = section.get("template");
+        let place = section.place_of("template");
+        let template = TopicTemplate::parse(&written);
+        let from = section.list::<String>("from");
+        for (link, place) in from.iter().filter(|(link, _)| !links.contains(&link.as_str())) {
+            unknown(faults, *place, "broker", link, &links);
+        }
+        let from: Vec<String> = from.into_iter().map(|(link, _)| link).collect();
+        let names_quantity = match &template {
+            Ok(template) => {
+                overlaps(template, &from, &topics, place, faults);
+                template.names_quantity()
+            }
+            Err(complaint) if !written.is_empty() => {
+                faults.error(place, complaint.message.clone(), complaint.help.clone());
+                continue;
+            }
+            Err(_) => continue,
+        };
+        let Some(format) = format(&section) else { continue };
+        let fields = if matches!(format, Format::Number | Format::State) {
+            whole_payload(&section, names_quantity, faults).into_iter().collect()
+        } else {
+            fields(&section, format, names_quantity, faults)
+        };
+        let time = time(&section, format, faults);
+        topics.push(Topic { template: written, format, fields, time, from });
+    }
+    topics
+}
+
+fn format(section: &Section<'_>) -> Option<Format> {
+    let word: String = section.opt("format")?;
+    let at = FORMATS.iter().position(|known| *known == word)?;
+    FORMAT_ORDER.get(at).copied()
+}
+
+/// Reports templates before this one that would take its publications too.
+fn overlaps(
+    template: &TopicTemplate<'_>,
+    from: &[String],
+    others: &[Topic],
+    place: Place,
+    faults: &Faults<'_>,
+) {
+    for other in others {
+        let apart = !from.is_empty()
+            && !other.from.is_empty()
+            && !from.iter().any(|link| other.from.contains(link));
+        if apart {
+            continue;
+        }
+        let both = TopicTemplate::parse(&other.template).ok().and_then(|o| o.overlap(template));
+        if let Some(topic) = both {
+            faults.error(
+                place,
+                format!("\"{topic}\" fits the template \"{}\" too", other.template),
+                "make one of them more special, or tell them apart with `from`",
+            );
+        }
+    }
+}
+
+/// Reads what a payload measures that is one value.
+fn whole_payload(
+    section: &Section<'_>,
+    names_quantity: bool,
+    faults: &Faults<'_>,
+) -> Option<Field> {
+    if section.written("field").is_some() {
+        let help = "write `quantity` and `unit` in the topic itself";
+        faults.error(section.key_place("field"), "a payload of one value has no fields", help);
+    }
+    if names_quantity {
+        for key in ["quantity", "unit"] {
+            if section.written(key).is_some() {
+                let help = "remove it, or {quantity} from the template";
+                faults.error(
+                    section.key_place(key),
+                    "the topic says already what is measured",
+                    help,
+                );
+            }
+        }
+        return None;
+    }
+    if section.written("quantity").is_none() {
+        let help = "add `quantity`, or {quantity} to the template";
+        faults.missing(section.place, "the topic does not say what its payload measures", help);
+    }
+    let quantity = quantity_at(section, "quantity", faults)?;
+    Some(Field { path: String::new(), quantity, unit: unit_at(section, quantity, faults)? })
+}
+
+fn unit_at(section: &Section<'_>, quantity: Quantity, faults: &Faults<'_>) -> Option<Unit> {
+    let Some(spelled) = section.opt::<String>("unit") else {
+        return quantity.units().first().copied();
+    };
+    let read = amount::unit(&spelled, quantity);
+    let place = section.place_of("unit");
+    read.map_err(|complaint| faults.error(place, complaint.message, complaint.help)).ok()
+}
+
+/// Reads the fields of a payload of several values.
+fn fields(
+    section: &Section<'_>,
+    format: Format,
+    names_quantity: bool,
+    faults: &Faults<'_>,
+) -> Vec<Field> {
+    for key in ["quantity", "unit"] {
+        if section.written(key).is_some() {
+            let help = "write it in a `[topic.field]`";
+            faults.error(section.key_place(key), "this format has several values", help);
+        }
+    }
+    if names_quantity {
+        let help = "use format \"number\" or \"state\", or remove {quantity}";
+        faults.error(
+            section.place_of("template"),
+            "a payload of several values names them itself",
+            help,
+        );
+    }
+    let senml = matches!(format, Format::SenmlJson | Format::SenmlCbor);
+    let written = section.named("field");
+    if written.is_empty() && !senml {
+        let help =
+            "add such as [topic.field] level = { quantity = \"water_level\", unit = \"cm\" }";
+        faults.missing(section.place, "the topic has no fields", help);
+    }
+    written
+        .iter()
+        .filter_map(|field| {
+            let quantity = quantity_at(field, "quantity", faults)?;
+            let path = if senml || field.name.starts_with('/') {
+                field.name.to_owned()
+            } else {
+                // RFC 6901 §3: `~` and `/` are escaped in a pointer.
+                format!("/{}", field.name.replace('~', "~0").replace('/', "~1"))
+            };
+            check_pointer(&path, senml, field.place, faults);
+            Some(Field { path, quantity, unit: unit_at(field, quantity, faults)? })
+        })
+        .collect()
+}
+
+/// Reports `~` that stands for nothing: RFC 6901 §3.
+fn check_pointer(path: &str, senml: bool, at: Place, faults: &Faults<'_>) {
+    let sound = path.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
+    if !(senml || path.starts_with('/') && sound) {
+        let help = "write such as \"/data/level\"; ~0 is ~ and ~1 is /";
+        faults.error(at, format!("\"{path}\" is no JSON pointer"), help);
+    }
+}
+
+fn time(section: &Section<'_>, format: Format, faults: &Faults<'_>) -> Option<TimeField> {
+    let path: String = section.opt("time")?;
+    let place = section.place_of("time");
+    if !matches!(format, Format::Json | Format::JsonArray) {
+        let help = "remove it: SenML carries its own time, a number alone has none";
+        faults.error(section.key_place("time"), "this format has no member for the time", help);
+        return None;
+    }
+    let path = if path.starts_with('/') { path } else { format!("/{path}") };
+    check_pointer(&path, false, place, faults);
+    let word: String = section.get("time_unit");
+    let unit = match word.as_str() {
+        "ms" => TimeUnit::Millis,
+        "rfc3339" => TimeUnit::Rfc3339,
+        _ => TimeUnit::Seconds,
+    };
+    Some(TimeField { path, unit })
+}
+
+/// Warns of sensors whose readings no topic can bring.
+pub(super) fn unheard(root: &Section<'_>, topics: &[Topic], nodes: &[Node], faults: &Faults<'_>) {
+    // A topic that names no field of its own can bring any quantity.
+    if topics.iter().any(|topic| topic.fields.is_empty()) {
+        return;
+    }
+    let brought = |quantity| {
+        topics.iter().flat_map(|topic| &topic.fields).any(|field| field.quantity == quantity)
+    };
+    for section in root.named_places("node") {
+        let Some(node) = nodes.iter().find(|node| *node.name.0 == *section.0) else { continue };
+        let lost: Vec<&str> = node
+            .sensors
+            .iter()
+            .filter(|sensor| !brought(sensor.quantity))
+            .map(|sensor| sensor.quantity.name())
+            .collect();
+        if !lost.is_empty() {
+            let message = format!("no topic brings {} of \"{}\"", lost.join(", "), node.name);
+            faults.warn(section.1, message, "add a field to a [[topic]], or remove the sensor");
+        }
+    }
+}
