@@ -4,3 +4,4 @@
 #![allow(missing_docs, unreachable_pub, reason = "tests are read by their names")]
 
 mod peers;
+mod sms_codec;
