@@ -23,7 +23,7 @@ pub fn read_sources(path: &Path) -> Result<Vec<Source>, Vec<Diagnostic>> {
     let mut faults = Vec::new();
     let folder = path.parent().unwrap_or(Path::new("")).join(RULES_FOLDER);
     match rule_files(&folder) {
-        Ok(files) if files.len() > RULES_FILES_MAX => faults.push(*unreadable(
+        Ok(files) if files.len() > RULES_FILES_MAX => faults.push(unreadable(
             &folder,
             format!("the folder has more than {RULES_FILES_MAX} files"),
             "join some of them",
@@ -31,7 +31,7 @@ pub fn read_sources(path: &Path) -> Result<Vec<Source>, Vec<Diagnostic>> {
         Ok(files) => paths.extend(files),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => {
-            faults.push(*unreadable(&folder, format!("cannot list the folder: {error}"), ""));
+            faults.push(unreadable(&folder, format!("cannot list the folder: {error}"), ""));
         }
     }
     let mut sources = Vec::new();
@@ -63,21 +63,22 @@ fn source(path: &Path, bytes: io::Result<Vec<u8>>) -> Result<Source, Box<Diagnos
     let bytes = bytes.map_err(|error| {
         let denied = error.kind() == io::ErrorKind::PermissionDenied;
         let help = if denied { "let the user that runs kengele read it" } else { "" };
-        unreadable(path, format!("cannot read the file: {error}"), help)
+        Box::new(unreadable(path, format!("cannot read the file: {error}"), help))
     })?;
     if bytes.len() > FILE_BYTES_MAX {
-        return Err(unreadable(path, "the file is longer than 1 MiB".to_owned(), "split it"));
+        let fault = unreadable(path, "the file is longer than 1 MiB".to_owned(), "split it");
+        return Err(Box::new(fault));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
         let newlines = error.as_bytes().iter().take(good).filter(|b| **b == b'\n').count();
         let message = format!("line {} is not UTF-8", newlines + 1);
-        unreadable(path, message, "save the file as UTF-8")
+        Box::new(unreadable(path, message, "save the file as UTF-8"))
     })?;
     Ok(Source { name: path.display().to_string(), text })
 }
 
-fn unreadable(path: &Path, message: String, help: &str) -> Box<Diagnostic> {
+fn unreadable(path: &Path, message: String, help: &str) -> Diagnostic {
     let help = (!help.is_empty()).then(|| help.to_owned());
-    Box::new(Diagnostic::of_file(&path.display().to_string(), Severity::Error, message, help))
+    Diagnostic::of_file(&path.display().to_string(), Severity::Error, message, help)
 }

@@ -31,8 +31,8 @@ pub use estimate::telling_time;
 pub use files::read_sources;
 pub use reference::{KeyReference, TableReference, reference};
 pub use settings::{
-    Area, Broker, Config, Credential, Field, Format, Gateway, Listener, ListenerLimits, Modem,
-    Price, Protocol, Rate, RoleSettings, SegmentCount, Sms, SmsProvider, Store, TextReport,
+    Area, Balance, Broker, Config, Credential, Field, Format, Gateway, Listener, ListenerLimits,
+    Modem, Price, Protocol, Rate, RoleSettings, SegmentCount, Sms, SmsProvider, Store, TextReport,
     TimeField, TimeUnit, Timezone, TlsFiles, Topic, Webhook,
 };
 

@@ -3,7 +3,7 @@
 use super::amount::{list_text, nearest};
 use super::document::{Faults, Place};
 use super::section::{Section, name};
-use super::settings::{Area, Modem, RoleSettings, SmsProvider, Webhook};
+use super::settings::{Area, Balance, Modem, RoleSettings, SmsProvider, Webhook};
 use crate::domain::recipient::{PhoneNumber, Role};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -102,13 +102,17 @@ pub(super) fn modems(root: &Section<'_>, faults: &Faults<'_>) -> Vec<Modem> {
         let modem = Modem {
             name: channel_name(&section, faults),
             port,
-            baud: section.get("baud"),
+            bauds: section.get("bauds"),
             pin_file: section.opt("pin_file"),
-            smsc: number(&section, "smsc", faults),
+            model: section.opt("model"),
+            service_centre: number(&section, "service_centre", faults),
             own_number: number(&section, "own_number", faults),
             rate: section.get("rate"),
-            status_reports: section.get("status_reports"),
-            balance_ussd: section.opt("balance_ussd"),
+            balance: section.child("balance").map(|balance| Balance {
+                code: balance.get("code"),
+                before: balance.opt("before").unwrap_or_default(),
+                after: balance.opt("after").unwrap_or_default(),
+            }),
             loopback_every: section.opt("loopback_every"),
             power_cycle: section.get("power_cycle"),
         };
@@ -165,14 +169,14 @@ pub(super) fn providers(
             Some(Webhook {
                 listen: webhook.opt("listen")?,
                 public_url: webhook.get("public_url"),
-                path: webhook.opt("path").unwrap_or_else(|| format!("/{name}")),
-                secret_file: webhook.opt("secret_file"),
+                path_secret_file: webhook.get("path_secret_file"),
             })
         });
         if let Some(webhook) = &webhook
-            && !webhook.path.starts_with('/')
+            && !webhook.public_url.starts_with("https://")
         {
-            faults.error(section.place_of("webhook"), "a path starts with /", "write \"/reports\"");
+            let help = "put a proxy with TLS before it, and write its https:// address";
+            faults.warn(section.place_of("webhook"), "delivery reports come in unencrypted", help);
         }
         providers.push(SmsProvider {
             name,

@@ -299,24 +299,35 @@ pub struct Modem {
     pub name: String,
     /// Serial port.
     pub port: PathBuf,
-    /// Bits a second.
-    pub baud: u32,
+    /// Bits a second, in the order in which they are tried.
+    pub bauds: Vec<u32>,
     /// File that holds the PIN of the SIM; `None`: it has none.
     pub pin_file: Option<PathBuf>,
-    /// Service centre, when the SIM's own is wrong.
-    pub smsc: Option<String>,
+    /// Name of its quirks, when it does not say itself what it is.
+    pub model: Option<String>,
+    /// Number of the service centre, when the SIM knows none.
+    pub service_centre: Option<String>,
     /// Its own number, for the loop-back check.
     pub own_number: Option<String>,
     /// Most segments, over time.
     pub rate: Rate,
-    /// Whether the network is asked for status reports.
-    pub status_reports: bool,
-    /// USSD code that tells the balance.
-    pub balance_ussd: Option<String>,
+    /// How to ask for the balance.
+    pub balance: Option<Balance>,
     /// How often it texts itself; `None`: never.
     pub loopback_every: Option<Duration>,
     /// Command and arguments that cut and restore its power.
     pub power_cycle: Vec<String>,
+}
+
+/// `[modem.NAME.balance]`: how to ask for the balance, and where it stands in the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Balance {
+    /// What to dial, such as `*102#`.
+    pub code: String,
+    /// What stands before the amount; empty: the first number is the amount.
+    pub before: String,
+    /// What stands after the amount; empty: anything.
+    pub after: String,
 }
 
 /// `[sms_provider.NAME]`.
@@ -357,10 +368,8 @@ pub struct Webhook {
     pub listen: SocketAddr,
     /// Address at which the provider reaches it.
     pub public_url: String,
-    /// Path of the requests.
-    pub path: String,
-    /// File with the key that signs them.
-    pub secret_file: Option<PathBuf>,
+    /// File with the path of the requests: whoever knows it can report deliveries.
+    pub path_secret_file: PathBuf,
 }
 
 /// `[sms]`: what holds for every text message.

@@ -71,18 +71,22 @@ pub(super) static MODEM: Table = Table {
 
 const MODEM_KEYS: &[Key] = &[
     required("port", Kind::Path, "Serial port; a name under `/dev/serial/by-id/` stays the same."),
-    default("baud", Kind::Whole(300, 4_000_000), "115200", "Bits a second."),
+    default(
+        "bauds",
+        Kind::List(&Kind::Whole(300, 4_000_000)),
+        "[115200, 9600]",
+        "Bits a second, in the order in which they are tried.",
+    ),
     optional("pin_file", Kind::Path, "File that holds the PIN of the SIM."),
-    optional("smsc", Kind::Text, "Number of the service centre, when the SIM's own is wrong."),
+    optional("model", Kind::Text, "Name of its quirks, when it does not say itself what it is."),
+    optional(
+        "service_centre",
+        Kind::Text,
+        "Number of the service centre, when the SIM knows none.",
+    ),
     optional("own_number", Kind::Text, "Number of its SIM; the loop-back check needs it."),
     default("rate", Kind::Rate, "\"10 per min\"", "Most segments that it hands to the network."),
-    default(
-        "status_reports",
-        Kind::Bool,
-        "true",
-        "Whether the network is asked to report each delivery.",
-    ),
-    optional("balance_ussd", Kind::Text, "Code that tells the balance, such as `*102#`."),
+    optional("balance", Kind::Table(&BALANCE), "How to ask for the balance."),
     optional(
         "loopback_every",
         Kind::Span,
@@ -94,6 +98,24 @@ const MODEM_KEYS: &[Key] = &[
         "[]",
         "Command and arguments that cut and restore its power, when nothing else helps.",
     ),
+];
+
+static BALANCE: Table = Table {
+    header: "[modem.NAME.balance]",
+    doc: "How to ask for the balance, and where it stands in the answer.",
+    keys: BALANCE_KEYS,
+    also: None,
+};
+
+const BALANCE_KEYS: &[Key] = &[
+    required("code", Kind::Text, "What to dial, such as `*102#`."),
+    derived(
+        "before",
+        Kind::Text,
+        "the first number is the amount",
+        "What stands before the amount, such as `TSh`.",
+    ),
+    derived("after", Kind::Text, "anything", "What stands after the amount."),
 ];
 
 /// `[sms_provider.NAME]`.
@@ -158,6 +180,9 @@ static WEBHOOK: Table = Table {
 const WEBHOOK_KEYS: &[Key] = &[
     required("listen", Kind::Address, "Address to listen on."),
     required("public_url", Kind::Text, "Address at which the provider reaches it."),
-    derived("path", Kind::Text, "`/` and the provider's name", "Path of the requests."),
-    optional("secret_file", Kind::Path, "File with the key that signs the requests."),
+    required(
+        "path_secret_file",
+        Kind::Path,
+        "File with the path of the requests: whoever knows it can report deliveries.",
+    ),
 ];

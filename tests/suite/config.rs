@@ -1,0 +1,319 @@
+//! The configuration as operators meet it: what ships loads clean, and what is broken is told by line and column.
+
+use kengele::config::{
+    Loaded, Outside, SegmentCount, Severity, Source, TableReference, load, parse, reference,
+    telling_time,
+};
+use kengele::domain::recipient::Role;
+use kengele::domain::rule::{Function, Limit, Test};
+use kengele::wire::segment::{Encoding, Options, count};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+fn count_segments(text: &str) -> SegmentCount {
+    let count = count(text, &Options::default());
+    SegmentCount {
+        segments: u32::try_from(count.segments).unwrap(),
+        unicode: count.encoding == Encoding::Ucs2,
+    }
+}
+
+const OUTSIDE: Outside<'static> =
+    Outside { count_segments: &count_segments, presets: &["africastalking", "generic", "twilio"] };
+
+fn here(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn shipped() -> Loaded {
+    load(&here("deploy/kengele.toml"), &OUTSIDE).unwrap_or_else(|faults| {
+        panic!("{}", faults.iter().map(|fault| fault.pretty() + "\n").collect::<String>())
+    })
+}
+
+fn source(name: &str, text: &str) -> Source {
+    Source { name: name.to_owned(), text: text.to_owned() }
+}
+
+fn faults(text: &str) -> Vec<String> {
+    let diagnostics = match parse(&[source("kengele.toml", text)], &OUTSIDE) {
+        Ok(loaded) => loaded.warnings,
+        Err(faults) => faults,
+    };
+    diagnostics.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_ships_loads_without_a_word() {
+    let loaded = shipped();
+    let words: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(words, Vec::<String>::new());
+    assert!(loaded.texts.iter().all(|text| text.count.segments <= 2), "{:#?}", loaded.texts);
+}
+
+#[test]
+fn what_ships_says_what_it_means() {
+    let config = shipped().config;
+    assert_eq!(config.rules.nodes.len(), 4);
+    assert_eq!(config.rules.version.len(), 12);
+    let listener = config.listener.as_ref().unwrap();
+    assert_eq!(listener.credentials[0].nodes, ["mto-juu", "mto-kati", "mvua-kilimani"]);
+    assert_eq!(config.roles[1].channels, ["sim-ya-kwanza", "at"]);
+    let flood = config.rules.rules.iter().find(|rule| rule.name == "mafuriko").unwrap();
+    let Test::AtLeast(1, any) = &flood.levels[1].test else { panic!("{flood:?}") };
+    let Test::AtLeast(2, all) = &any[2] else { panic!("{any:?}") };
+    let Test::Signal(rising) = &all[0] else { panic!("{all:?}") };
+    assert!(rising.while_silent);
+    assert_eq!(rising.signal.function, Function::Change(Duration::from_mins(30)));
+    let Test::Signal(rises) = &any[1] else { panic!("{any:?}") };
+    assert!(!rises.while_silent);
+    let Limit::Above { enter, exit } = rises.limit else { panic!("{rises:?}") };
+    assert!((enter - 0.5).abs() < 1e-9 && (exit - 0.2).abs() < 1e-9);
+    let Test::AtLeast(2, gauges) = &flood.levels[2].test else { panic!("{flood:?}") };
+    assert_eq!(gauges.len(), 2);
+}
+
+/// A line of a shipped file: its table and key, whether it is commented out, and what stands behind the `=`.
+struct Line {
+    table: &'static str,
+    key: String,
+    commented: bool,
+    value: String,
+}
+
+fn header_fits(written: &str, header: &str) -> bool {
+    let (written, header): (Vec<&str>, Vec<&str>) =
+        (written.split('.').collect(), header.split('.').collect());
+    let free = |part: &str| part.trim_end_matches(']').bytes().all(|b| b.is_ascii_uppercase());
+    written.len() == header.len()
+        && written.iter().zip(header).all(|(written, header)| {
+            free(header) && written.ends_with(']') == header.ends_with(']') || *written == header
+        })
+}
+
+fn shipped_lines(tables: &[TableReference]) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for path in ["kengele.toml", "rules.d/flood.toml", "rules.d/drought.toml", "rules.d/frost.toml"] {
+        let text = std::fs::read_to_string(here("deploy").join(path)).unwrap();
+        let mut table = None;
+        for line in text.lines() {
+            let commented = line.starts_with('#') && !line.starts_with("# ") && line.len() > 1;
+            let line = if commented { &line[1..] } else { line };
+            if line.starts_with('[') {
+                table = tables.iter().find(|table| header_fits(line, table.header));
+                // What is no table of its own is a key of the one above, such as `[rule.NAME.all_clear]`.
+                if let (None, Some((above, key))) = (table, line.trim_matches(['[', ']']).rsplit_once('.')) {
+                    let above = tables.iter().find(|t| header_fits(&format!("[{above}]"), t.header));
+                    let (key, value) = (key.to_owned(), String::new());
+                    lines.push(Line { table: above.unwrap().header, key, commented, value });
+                }
+            } else if let (Some(table), Some((key, value))) = (table, line.split_once(" = "))
+                && !line.starts_with(['#', ' '])
+            {
+                let key = key.split('.').next().unwrap().to_owned();
+                let value = value.to_owned();
+                lines.push(Line { table: table.header, key, commented, value });
+            }
+        }
+    }
+    lines
+}
+
+#[test]
+fn the_shipped_files_show_every_option_and_the_true_defaults() {
+    let tables = reference();
+    let lines = shipped_lines(&tables);
+    let inline = ["condition", "[topic.field]"];
+    for table in tables.iter().filter(|table| !inline.contains(&table.header)) {
+        for key in &table.keys {
+            let mut found = lines.iter().filter(|l| l.table == table.header && l.key == key.name);
+            let below = format!("{}.{}", table.header.trim_matches(['[', ']']), key.name);
+            let has_table = key.kind.contains("table")
+                && tables.iter().any(|t| t.header.trim_matches(['[', ']']).starts_with(&below));
+            let inside = lines.iter().any(|line| line.value.contains(&format!("{} = ", key.name)));
+            assert!(
+                found.clone().next().is_some() || has_table || inside,
+                "deploy/ does not show `{}` of {}",
+                key.name,
+                table.header
+            );
+            if let (Some(default), Some(line)) = (key.default, found.find(|line| line.commented)) {
+                assert_eq!(line.value, default, "{} {}", table.header, key.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_shipped_files_are_sound_with_every_option_set() {
+    let mut sources = Vec::new();
+    for path in ["kengele.toml", "rules.d/flood.toml", "rules.d/drought.toml", "rules.d/frost.toml"] {
+        let text = std::fs::read_to_string(here("deploy").join(path)).unwrap();
+        let set = |line: &str| match line.strip_prefix('#') {
+            Some(key) if !key.starts_with(' ') => key.to_owned() + "\n",
+            Some(_) | None => line.to_owned() + "\n",
+        };
+        sources.push(source(path, &text.lines().map(set).collect::<String>()));
+    }
+    let faults = parse(&sources, &OUTSIDE).err().unwrap_or_default();
+    let errors: Vec<String> = faults
+        .iter()
+        .filter(|fault| fault.severity == Severity::Error)
+        .map(ToString::to_string)
+        .collect();
+    // `url` beside a preset and `custom` without one are both shown; nothing else disagrees.
+    assert_eq!(errors, Vec::<String>::new());
+}
+
+/// The generated part of `docs/configuration.md`.
+fn reference_text() -> String {
+    let mut text = String::new();
+    for table in reference() {
+        let title = if table.header == "condition" { "Conditions".into() } else { format!("`{}`", table.header) };
+        write!(text, "\n### {title}\n\n{}\n\n", table.doc).unwrap();
+        text += "| key | value | when not written | meaning |\n|---|---|---|---|\n";
+        for key in table.keys {
+            writeln!(text, "| `{}` | {} | {} | {} |", key.name, key.kind, key.otherwise, key.doc).unwrap();
+        }
+    }
+    text
+}
+
+const REFERENCE_START: &str = "<!-- generated: UPDATE_DOCS=1 cargo nextest run the_reference -->\n";
+const REFERENCE_END: &str = "\n<!-- end of generated -->";
+
+#[test]
+fn the_reference_in_the_documentation_is_that_of_the_code() {
+    let path = here("docs/configuration.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(REFERENCE_START).unwrap();
+    let (_, after) = rest.split_once(REFERENCE_END).unwrap();
+    let right = format!("{before}{REFERENCE_START}{}{REFERENCE_END}{after}", reference_text());
+    #[expect(clippy::disallowed_methods, reason = "a switch for the developer, not a setting")]
+    if std::env::var("UPDATE_DOCS").is_ok() {
+        std::fs::write(&path, &right).unwrap();
+    } else {
+        assert!(text == right, "docs/configuration.md is behind: run with UPDATE_DOCS=1");
+    }
+}
+
+#[test]
+fn every_example_in_the_documentation_is_sound() {
+    let text = std::fs::read_to_string(here("docs/configuration.md")).unwrap();
+    let mut examples = text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let whole = examples.next().unwrap();
+    assert_eq!(faults(whole), Vec::<String>::new());
+    assert!(examples.next().is_none(), "an example that is not whole cannot be checked");
+}
+
+/// Each file of the corpus is a broken configuration; lines `#! 3:4 error: …` at its end are the faults to be found.
+#[test]
+fn each_broken_configuration_is_told_by_line_column_and_remedy() {
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(here("tests/configs")).unwrap().map(|e| e.unwrap().path()).collect();
+    paths.sort();
+    assert!(paths.len() >= 40, "only {} files", paths.len());
+    #[expect(clippy::disallowed_methods, reason = "a switch for the developer, not a setting")]
+    let update = std::env::var("UPDATE_CONFIGS").is_ok();
+    let mut wrong = String::new();
+    for path in paths {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let body: String = text.lines().filter(|l| !l.starts_with("#!")).map(|l| format!("{l}\n")).collect();
+        let expected: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("#! ")).collect();
+        // What every broken file needs besides, so that each shows its own fault alone.
+        let whole = if body.contains("# whole") { body.clone() } else { body.clone() + BASE };
+        let found = faults(&whole);
+        let found: Vec<&str> =
+            found.iter().map(|f| f.strip_prefix("kengele.toml:").unwrap_or(f)).collect();
+        if update {
+            let lines: String = found.iter().map(|fault| format!("#! {fault}\n")).collect();
+            std::fs::write(&path, body.trim_end().to_owned() + "\n" + &lines).unwrap();
+        } else if found != expected || expected.is_empty() {
+            writeln!(wrong, "{}:\n found {found:#?}\n expected {expected:#?}", path.display()).unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// A sound configuration of what most of the corpus names.
+const BASE: &str = include_str!("config_base.toml");
+
+#[test]
+fn the_base_of_the_corpus_is_sound_itself() {
+    assert_eq!(faults(BASE), Vec::<String>::new());
+}
+
+#[test]
+fn two_files_may_not_share_a_name_and_rules_may_not_set_the_gateway() {
+    let main = source("kengele.toml", BASE);
+    let more = source("rules.d/more.toml", "[gateway]\nname = \"x\"\n[node.mto]\ninterval = \"1 min\"\nsensor.rain = {}\n");
+    let found = parse(&[main, more], &OUTSIDE).unwrap_err();
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(found[0].starts_with("rules.d/more.toml:1:2: error: `gateway` belongs in the main file"));
+    assert!(found[1].starts_with("rules.d/more.toml:3:7: error: node \"mto\" stands in kengele.toml already"));
+}
+
+#[test]
+fn the_version_of_the_rules_follows_their_text() {
+    let version = |sources: &[Source]| parse(sources, &OUTSIDE).unwrap().config.rules.version;
+    let main = source("kengele.toml", BASE);
+    let comment = source("rules.d/a.toml", "# a\n");
+    let moved = source("elsewhere/kengele.toml", BASE);
+    assert_eq!(version(std::slice::from_ref(&main)), version(&[moved]));
+    assert_ne!(version(std::slice::from_ref(&main)), version(&[main, comment]));
+}
+
+#[test]
+fn telling_everybody_takes_as_long_as_the_slowest_channel() {
+    let config = shipped().config;
+    let roles: Vec<Role> = ["warden", "household", "farmer"].map(|r| Role(r.into())).to_vec();
+    let recipients = BTreeMap::from([
+        (roles[0].clone(), 3),
+        (roles[1].clone(), 57),
+        (roles[2].clone(), 1000),
+    ]);
+    // 60 people × 2 segments at 10 a minute by modem; 1,000 messages at 5 a second by the provider.
+    assert_eq!(telling_time(&config, &roles, &recipients, 2), Duration::from_mins(12));
+    assert_eq!(telling_time(&config, &roles[2..], &recipients, 2), Duration::from_secs(200));
+    assert_eq!(telling_time(&config, &[], &recipients, 2), Duration::ZERO);
+}
+
+#[test]
+fn a_diagnostic_is_json_for_machines() {
+    let found = parse(&[source("kengele.toml", "x = 1\n")], &OUTSIDE).unwrap_err();
+    let json = serde_json::to_value(&found).unwrap();
+    let unknown = json.as_array().unwrap().iter().find(|f| f["line"] == 1 && f["message"] == "unknown key `x`");
+    assert_eq!(unknown.unwrap()["severity"], "error");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn any_text_is_answered_and_never_panics(text in "\\PC{0,200}") {
+        let _answered = faults(&text);
+    }
+
+    #[test]
+    fn any_value_of_any_key_is_answered(
+        cuts in prop::collection::vec((0usize..6000, 0usize..12, "[\\[\\]{}\"'=#.,/* a-z0-9°\\\\\n-]{0,6}"), 1..6)
+    ) {
+        let mut text = BASE.to_owned();
+        for (at, length, put) in cuts {
+            let floor = |mut at: usize| {
+                at = at.min(text.len());
+                while !text.is_char_boundary(at) { at -= 1; }
+                at
+            };
+            let (start, end) = (floor(at % BASE.len()), floor(at % BASE.len() + length));
+            text.replace_range(start..end, &put);
+        }
+        for fault in faults(&text) {
+            prop_assert!(fault.starts_with("kengele.toml:"), "{fault}");
+        }
+    }
+}
