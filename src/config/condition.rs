@@ -152,7 +152,8 @@ impl Conditions<'_> {
         };
         let mut meant = signal(&written, self.nodes, self.faults)?;
         let limit = self.limit(section, form, &mut meant)?;
-        self.window(&meant, written.place);
+        let own = matches!(form, "rises" | "falls");
+        self.window(&meant, if own { section.place_of(form) } else { written.place });
         self.range(section, form, &limit, &meant);
         let leaf = |signal| Test::Signal(Leaf { signal, limit, while_silent: false });
         let tests = meant.signals.iter().map(|(signal, ..)| leaf(*signal)).collect();

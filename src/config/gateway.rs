@@ -51,7 +51,7 @@ fn timezone(section: &Section<'_>, faults: &Faults<'_>) -> Timezone {
 pub(super) fn store(root: &Section<'_>, faults: &Faults<'_>) -> Store {
     let section = root.child_or_empty("store");
     let size: Bytes = section.get("size_max");
-    if size.0 < STORE_BYTES_MIN {
+    if section.opt::<Bytes>("size_max").is_some_and(|size| size.0 < STORE_BYTES_MIN) {
         faults.error(
             section.place_of("size_max"),
             "the database has no room",
@@ -74,7 +74,8 @@ pub(super) fn sms(root: &Section<'_>, faults: &Faults<'_>) -> Sms {
     let section = root.child_or_empty("sms");
     let sms = Sms {
         budget_per_day: section.get("budget_per_day"),
-        segments_max: section.small("segments_max"),
+        // A stand-in of nothing would make every text too long.
+        segments_max: section.small("segments_max").max(1),
         price_per_segment: section.opt("price_per_segment"),
         attempts_max: section.small("attempts_max"),
         retry_delay: section.get("retry_delay"),

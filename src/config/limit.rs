@@ -13,6 +13,8 @@ pub(super) struct Scale {
     pub(super) high: f64,
     /// Follows from the sensor's range alone, not from how often the node keeps its promise to report.
     pub(super) certain: bool,
+    /// What bounds it, as it is called in the configuration.
+    bound: &'static str,
     /// Unit, with a space before it.
     unit: String,
     /// Whose values they are.
@@ -25,6 +27,12 @@ impl Scale {
         let (low, high) = match sensor.counter {
             Some(counter) => (0.0, counter.increment_max),
             None => sensor.range,
+        };
+        let bound = match (signal.function, sensor.step, sensor.counter) {
+            (Function::Count(_), ..) => "interval",
+            (Function::Change(_) | Function::Rate(_), Some(_), _) => "step",
+            (_, _, Some(_)) => "increment_max",
+            (_, _, None) => "range",
         };
         let readings = readings_in(signal.function.window(), node.interval);
         let (low, high, certain) = match signal.function {
@@ -62,7 +70,14 @@ impl Scale {
             | Function::Change(_) => format!(" {}", signal.quantity.symbol()),
         };
         let word = signal.function.word().map(|word| format!(" {word}")).unwrap_or_default();
-        Self { low, high, certain, unit, of: format!("{}/{}{word}", node.name, signal.quantity) }
+        Self {
+            low,
+            high,
+            certain,
+            bound,
+            unit,
+            of: format!("{}/{}{word}", node.name, signal.quantity),
+        }
     }
 
     fn text(&self, value: f64) -> String {
@@ -72,14 +87,14 @@ impl Scale {
     fn never(&self, value: f64) -> Complaint {
         Complaint {
             message: format!("{} is never reached", self.text(value)),
-            help: self.span("choose a threshold between them, or mend the sensor's `range`"),
+            help: self.span(&format!("choose a threshold between them, or mend `{}`", self.bound)),
         }
     }
 
     fn always(&self, value: f64) -> Complaint {
         Complaint {
             message: format!("{} is always reached", self.text(value)),
-            help: self.span("choose a threshold between them, or mend the sensor's `range`"),
+            help: self.span(&format!("choose a threshold between them, or mend `{}`", self.bound)),
         }
     }
 
@@ -131,7 +146,11 @@ pub(super) fn check(limit: &Limit, scale: &Scale) -> Option<Fault> {
             threshold(scale.always(if low > scale.high { low } else { high }))
         }
         Limit::Outside { low, high, margin } if low + margin > high - margin => {
-            hysteresis(scale.stays(low + margin, "at least"))
+            hysteresis(Complaint {
+                message: "the level never ends: the hysteresis leaves no room in the band"
+                    .to_owned(),
+                help: format!("make it smaller than {}", scale.text((high - low) / 2.0)),
+            })
         }
         Limit::Inside { low, high, .. } if low > scale.high || high < scale.low => {
             threshold(scale.never(if low > scale.high { low } else { high }))
@@ -174,6 +193,21 @@ pub(super) fn harder(mild: &Limit, severe: &Limit) -> Option<f64> {
             | Limit::Inside { .. },
             _,
         ) => None,
+    }
+}
+
+/// Returns whether the second, once reached, goes on when the first has ended.
+pub(super) fn outlasts(mild: &Limit, severe: &Limit) -> bool {
+    match (*mild, *severe) {
+        (Limit::Above { exit: mild, .. }, Limit::Above { exit: severe, .. }) => severe < mild,
+        (Limit::Below { exit: mild, .. }, Limit::Below { exit: severe, .. }) => severe > mild,
+        (
+            Limit::Above { .. }
+            | Limit::Below { .. }
+            | Limit::Outside { .. }
+            | Limit::Inside { .. },
+            _,
+        ) => false,
     }
 }
 

@@ -46,7 +46,8 @@ pub(super) fn listener(
         }
     }
     let packet: Bytes = section.get("packet_max");
-    if !(PACKET_BYTES_MIN..=PACKET_BYTES_MAX).contains(&packet.0) {
+    let sound = PACKET_BYTES_MIN..=PACKET_BYTES_MAX;
+    if section.opt::<Bytes>("packet_max").is_some_and(|packet| !sound.contains(&packet.0)) {
         let help = "write from 256 B to 256 MB; \"64 KiB\" is usual";
         faults.error(section.place_of("packet_max"), "no MQTT packet has this length", help);
     }
@@ -146,23 +147,20 @@ fn credentials(section: &Section<'_>, nodes: &[Node], faults: &Faults<'_>) -> Ve
 
 fn credential_nodes(section: &Section<'_>, nodes: &[Node], faults: &Faults<'_>) -> Vec<String> {
     let known: Vec<&str> = nodes.iter().map(|node| &*node.name.0).collect();
-    let mut meant: Vec<String> = Vec::new();
-    for (pattern, place) in section.list::<String>("nodes") {
-        let fits: Vec<&&str> =
-            known.iter().filter(|name| pattern::matches(&pattern, name)).collect();
-        if fits.is_empty() && pattern.contains('*') {
-            let help = "nodes are declared with [node.NAME]";
-            faults.missing(place, format!("no node fits \"{pattern}\""), help);
-        } else if fits.is_empty() {
-            unknown(faults, place, "node", &pattern, &known);
+    let patterns = section.list::<String>("nodes");
+    for (pattern, place) in &patterns {
+        if known.iter().any(|name| pattern::matches(pattern, name)) {
+            continue;
         }
-        for name in fits {
-            if !meant.iter().any(|other| other == name) {
-                meant.push((*name).to_owned());
-            }
+        if pattern.contains('*') {
+            let help = "nodes are declared with [node.NAME]";
+            faults.missing(*place, format!("no node fits \"{pattern}\""), help);
+        } else {
+            unknown(faults, *place, "node", pattern, &known);
         }
     }
-    meant
+    let granted = |name: &&str| patterns.iter().any(|(p, _)| pattern::matches(p, name));
+    known.into_iter().filter(granted).map(str::to_owned).collect()
 }
 
 fn filters(section: &Section<'_>, key: &str, faults: &Faults<'_>) -> Vec<String> {

@@ -217,13 +217,14 @@ fn preset(section: &Section<'_>, presets: &[&str], faults: &Faults<'_>) {
         let help = "write its one to three digits, such as \"255\"";
         faults.error(section.place_of("country_code"), "this is no country calling code", help);
     }
-    for key in ["url", "preset_file"] {
-        if let Some(url) = section.opt::<String>(key)
-            && url_has_password(&url)
-        {
-            let help = "put it into a file, and name that in `secret_files`";
-            faults.error(section.place_of(key), "no secret stands in the configuration", help);
-        }
+    let url: String = section.opt("url").unwrap_or_default();
+    if url_has_password(&url) {
+        let help = "put it into a file, and name that in `secret_files`";
+        faults.error(section.place_of("url"), "no secret stands in the configuration", help);
+    }
+    if url.starts_with("http://") {
+        let help = "use https://, if the provider has it";
+        faults.warn(section.place_of("url"), "texts and keys go out unencrypted", help);
     }
 }
 

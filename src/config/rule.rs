@@ -11,6 +11,7 @@ use crate::domain::recipient::Role;
 use crate::domain::rule::{LevelRule, Rule, Test};
 use crate::domain::warning::{Certainty, Level};
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 /// What rules may name.
 pub(super) struct Known<'a> {
@@ -48,9 +49,7 @@ pub(super) fn rules(
         }
         let mut levels = Vec::new();
         for level in &sections {
-            if let Some(read) = level_rule(level, known, conditions) {
-                levels.push((read, level));
-            }
+            levels.push((level_rule(level, known, conditions), level));
         }
         levels.sort_by_key(|(level, _)| level.level);
         check_order(&levels, faults);
@@ -77,11 +76,7 @@ pub(super) fn rules(
 }
 
 /// Reads one level, without its texts.
-fn level_rule(
-    section: &Section<'_>,
-    known: &Known<'_>,
-    conditions: &Conditions<'_>,
-) -> Option<LevelRule> {
+fn level_rule(section: &Section<'_>, known: &Known<'_>, conditions: &Conditions<'_>) -> LevelRule {
     let faults = conditions.faults;
     let test = conditions.read(section);
     let audience = section.list::<String>("audience");
@@ -94,7 +89,6 @@ fn level_rule(
             unknown(faults, *place, "role", role, &known.roles);
         }
     }
-    let level = Level::from_word(&section.opt::<String>("level")?);
     let mut roles: Vec<Role> = Vec::new();
     for (role, place) in audience {
         let role = Role(role);
@@ -105,19 +99,24 @@ fn level_rule(
             roles.push(role);
         }
     }
-    Some(LevelRule {
-        level: level?,
-        // A stand-in keeps the texts and the order in view; the fault is reported.
+    LevelRule {
+        // Stand-ins keep the texts in view; their faults are reported.
+        level: level_of(section).unwrap_or(Level::Advisory),
         test: test.unwrap_or(Test::AtLeast(1, Vec::new())),
         hold: section.get("hold"),
         clear_hold: section.get("clear_hold"),
         audience: roles,
-        texts: std::collections::BTreeMap::new(),
-    })
+        texts: BTreeMap::new(),
+    }
+}
+
+fn level_of(section: &Section<'_>) -> Option<Level> {
+    Level::from_word(&section.opt::<String>("level")?)
 }
 
 /// Reports levels that stand twice, and those that are easier to reach than a milder one.
 fn check_order(levels: &[(LevelRule, &Section<'_>)], faults: &Faults<'_>) {
+    let levels: Vec<_> = levels.iter().filter(|(_, section)| level_of(section).is_some()).collect();
     for (at, (severe, section)) in levels.iter().enumerate() {
         let place: Place = section.place_of("level");
         for (mild, _) in levels.iter().take(at) {
@@ -132,13 +131,32 @@ fn check_order(levels: &[(LevelRule, &Section<'_>)], faults: &Faults<'_>) {
                 Some(Ordering::Equal) if severe.hold <= mild.hold => {
                     format!("\"{b}\" is reached whenever \"{a}\" is")
                 }
-                Some(Ordering::Equal | Ordering::Greater) | None => continue,
+                Some(Ordering::Equal | Ordering::Greater) | None => {
+                    check_end(mild, severe, section, faults);
+                    continue;
+                }
             };
             let words: Vec<&str> = Level::ALL.iter().map(|level| level.as_str()).collect();
-            let help = format!("from mild to severe the levels are {}", list_text(&words, "and"));
+            let help = format!(
+                "give it a threshold that is harder to reach; from mild to severe the levels are {}",
+                list_text(&words, "and")
+            );
             faults.error(place, message, help);
             break;
         }
+    }
+}
+
+/// Warns of a level whose hysteresis keeps it going when a milder one has ended.
+fn check_end(mild: &LevelRule, severe: &LevelRule, section: &Section<'_>, faults: &Faults<'_>) {
+    if let (Test::Signal(one), Test::Signal(other)) = (&mild.test, &severe.test)
+        && one.signal == other.signal
+        && limit::outlasts(&one.limit, &other.limit)
+    {
+        let (a, b) = (mild.level.as_str(), severe.level.as_str());
+        let help = "make its `hysteresis` smaller";
+        let place = section.place_of("hysteresis");
+        faults.warn(place, format!("\"{b}\" goes on when \"{a}\" has ended"), help);
     }
 }
 

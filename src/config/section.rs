@@ -242,7 +242,7 @@ fn check_value(kind: &Kind, value: &DeValue<'_>) -> Result<(), Complaint> {
             Ok(number) if (low..=high).contains(&&number) => Ok(()),
             Ok(_) | Err(_) => complain(
                 format!("{} is no whole number from {low} to {high}", shown(value)),
-                "write it without quotes",
+                if value.is_str() { "write it without quotes" } else { "choose one between them" },
             ),
         },
         Kind::Duration => Duration::read(value).map(drop),

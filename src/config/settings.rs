@@ -5,7 +5,7 @@ use crate::domain::recipient::Role;
 use crate::domain::rule::RuleBook;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Everything that the files say, checked.
@@ -40,6 +40,26 @@ impl Config {
     #[must_use]
     pub fn area(&self, name: &str) -> Option<&Area> {
         self.areas.iter().find(|area| area.name == name)
+    }
+
+    /// Returns every file that holds a secret, with the key that names it.
+    pub fn secret_files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let listener = self.listener.iter().flat_map(|listener| {
+            let passwords =
+                listener.credentials.iter().map(|c| ("password_file", &c.password_file));
+            passwords.chain(listener.tls.iter().map(|tls| ("tls_key_file", &tls.key)))
+        });
+        let brokers = self.brokers.iter().filter_map(|broker| broker.password_file.as_ref());
+        let pins = self.modems.iter().filter_map(|modem| modem.pin_file.as_ref());
+        let providers = self.providers.iter().flat_map(|provider| {
+            let hooks = provider.webhook.iter().map(|w| ("path_secret_file", &w.path_secret_file));
+            provider.secret_files.values().map(|path| ("secret_files", path)).chain(hooks)
+        });
+        let all = listener
+            .chain(brokers.map(|path| ("password_file", path)))
+            .chain(pins.map(|path| ("pin_file", path)))
+            .chain(providers);
+        all.map(|(key, path)| (key, path.as_path()))
     }
 
     /// Returns the settings of that role.

@@ -100,7 +100,7 @@ impl<'a> Texts<'a> {
         if let Some(level) = level {
             collect(&level.test, &mut leaves);
         }
-        self.texts(section, key, level.map(|level| level.level), &leaves)
+        self.texts(section, key, level, &leaves)
     }
 
     /// Reads the texts of the all-clear: it may tell of any signal of the rule.
@@ -120,9 +120,11 @@ impl<'a> Texts<'a> {
         &mut self,
         section: &Section<'_>,
         key: &str,
-        level: Option<Level>,
+        level: Option<&LevelRule>,
         leaves: &[&Leaf],
     ) -> BTreeMap<String, Template> {
+        let valueless = level.is_some_and(|level| only_silence(&level.test));
+        let level = level.map(|level| level.level);
         let written = section.texts(key);
         if section.written(key).is_some() {
             let languages = written.iter().map(|(language, ..)| (*language).to_owned()).collect();
@@ -141,8 +143,7 @@ impl<'a> Texts<'a> {
         let mut texts = BTreeMap::new();
         for (language, text, place) in written {
             if let Some(template) = self.template(text, place) {
-                let looks = text.contains("{value}") && leaves.is_empty() && level.is_some();
-                if looks {
+                if valueless && text.contains("{value}") {
                     let help = "remove it: the condition looks at no signal";
                     self.faults.error(place, "{value} has no value here", help);
                 }
@@ -215,7 +216,7 @@ impl<'a> Texts<'a> {
         let SegmentCount { segments, unicode } = count;
         if segments > u32::from(self.segments_max) {
             let message = format!(
-                "this text takes {segments} segments in its worst case, {} are allowed",
+                "this text takes {segments} segments in its worst case, and at most {} are allowed",
                 self.segments_max
             );
             let help = if unicode {
@@ -270,6 +271,15 @@ impl<'a> Texts<'a> {
         let scale = Scale::of(&leaf.signal, node, sensor);
         let text = |value| leaf.signal.value_text(value, sensor.decimals);
         vec![text(scale.low), text(scale.high)]
+    }
+}
+
+/// Returns whether a condition asks for silence alone.
+fn only_silence(test: &Test) -> bool {
+    match test {
+        Test::Signal(_) => false,
+        Test::Silent(..) => true,
+        Test::AtLeast(_, tests) => !tests.is_empty() && tests.iter().all(only_silence),
     }
 }
 

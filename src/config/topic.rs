@@ -10,6 +10,7 @@ use super::section::Section;
 use super::settings::{Field, Format, TimeField, TimeUnit, Topic};
 use crate::domain::node::Node;
 use crate::domain::quantity::{Quantity, Unit};
+use std::collections::BTreeMap;
 
 /// Formats in the order of [`FORMATS`].
 const FORMAT_ORDER: [Format; 6] = [
@@ -160,7 +161,6 @@ fn fields(
     written
         .iter()
         .filter_map(|field| {
-            let quantity = quantity_at(field, "quantity", faults)?;
             let path = if senml || field.name.starts_with('/') {
                 field.name.to_owned()
             } else {
@@ -168,6 +168,7 @@ fn fields(
                 format!("/{}", field.name.replace('~', "~0").replace('/', "~1"))
             };
             check_pointer(&path, senml, field.place, faults);
+            let quantity = quantity_at(field, "quantity", faults)?;
             Some(Field { path, quantity, unit: unit_at(field, quantity, faults)? })
         })
         .collect()
@@ -203,24 +204,29 @@ fn time(section: &Section<'_>, format: Format, faults: &Faults<'_>) -> Option<Ti
 
 /// Warns of sensors whose readings no topic can bring.
 pub(super) fn unheard(root: &Section<'_>, topics: &[Topic], nodes: &[Node], faults: &Faults<'_>) {
-    // A topic that names no field of its own can bring any quantity.
-    if topics.iter().any(|topic| topic.fields.is_empty()) {
+    // A topic may name the quantity itself, and so may a SenML record.
+    let any = |topic: &Topic| {
+        topic.fields.is_empty() || matches!(topic.format, Format::SenmlJson | Format::SenmlCbor)
+    };
+    if topics.iter().any(any) {
         return;
     }
     let brought = |quantity| {
         topics.iter().flat_map(|topic| &topic.fields).any(|field| field.quantity == quantity)
     };
-    for section in root.named_places("node") {
-        let Some(node) = nodes.iter().find(|node| *node.name.0 == *section.0) else { continue };
+    let places: BTreeMap<&str, Place> = root.named_places("node").into_iter().collect();
+    for node in nodes {
         let lost: Vec<&str> = node
             .sensors
             .iter()
             .filter(|sensor| !brought(sensor.quantity))
             .map(|sensor| sensor.quantity.name())
             .collect();
-        if !lost.is_empty() {
+        if let Some(place) = places.get(&*node.name.0)
+            && !lost.is_empty()
+        {
             let message = format!("no topic brings {} of \"{}\"", lost.join(", "), node.name);
-            faults.warn(section.1, message, "add a field to a [[topic]], or remove the sensor");
+            faults.warn(*place, message, "add a field to a [[topic]], or remove the sensor");
         }
     }
 }

@@ -4,6 +4,7 @@ use kengele::config::{
     Loaded, Outside, SegmentCount, Severity, Source, TableReference, load, parse, reference,
     telling_time,
 };
+use kengele::domain::quantity::Quantity;
 use kengele::domain::recipient::Role;
 use kengele::domain::rule::{Function, Limit, Test};
 use kengele::wire::segment::{Encoding, Options, count};
@@ -76,11 +77,11 @@ fn what_ships_says_what_it_means() {
     assert_eq!(gauges.len(), 2);
 }
 
-/// A line of a shipped file: its table and key, whether it is commented out, and what stands behind the `=`.
+/// A line of a shipped file: its table and key, whether it shows a default, and what stands behind the `=`.
 struct Line {
     table: &'static str,
     key: String,
-    commented: bool,
+    default: bool,
     value: String,
 }
 
@@ -96,26 +97,38 @@ fn header_fits(written: &str, header: &str) -> bool {
 
 fn shipped_lines(tables: &[TableReference]) -> Vec<Line> {
     let mut lines = Vec::new();
-    for path in ["kengele.toml", "rules.d/flood.toml", "rules.d/drought.toml", "rules.d/frost.toml"] {
+    for path in ["kengele.toml", "rules.d/flood.toml", "rules.d/drought.toml", "rules.d/frost.toml"]
+    {
         let text = std::fs::read_to_string(here("deploy").join(path)).unwrap();
-        let mut table = None;
+        let (mut table, mut example) = (None, false);
         for line in text.lines() {
+            // What follows "example:" is no default, up to the next empty line.
+            example = !line.is_empty() && (example || line.ends_with("example:"));
             let commented = line.starts_with('#') && !line.starts_with("# ") && line.len() > 1;
             let line = if commented { &line[1..] } else { line };
             if line.starts_with('[') {
                 table = tables.iter().find(|table| header_fits(line, table.header));
                 // What is no table of its own is a key of the one above, such as `[rule.NAME.all_clear]`.
-                if let (None, Some((above, key))) = (table, line.trim_matches(['[', ']']).rsplit_once('.')) {
-                    let above = tables.iter().find(|t| header_fits(&format!("[{above}]"), t.header));
+                if let (None, Some((above, key))) =
+                    (table, line.trim_matches(['[', ']']).rsplit_once('.'))
+                {
+                    let above =
+                        tables.iter().find(|t| header_fits(&format!("[{above}]"), t.header));
                     let (key, value) = (key.to_owned(), String::new());
-                    lines.push(Line { table: above.unwrap().header, key, commented, value });
+                    let table = above.unwrap().header;
+                    lines.push(Line { table, key, default: false, value });
                 }
             } else if let (Some(table), Some((key, value))) = (table, line.split_once(" = "))
                 && !line.starts_with(['#', ' '])
             {
                 let key = key.split('.').next().unwrap().to_owned();
                 let value = value.to_owned();
-                lines.push(Line { table: table.header, key, commented, value });
+                lines.push(Line {
+                    table: table.header,
+                    key,
+                    default: commented && !example,
+                    value,
+                });
             }
         }
     }
@@ -140,7 +153,7 @@ fn the_shipped_files_show_every_option_and_the_true_defaults() {
                 key.name,
                 table.header
             );
-            if let (Some(default), Some(line)) = (key.default, found.find(|line| line.commented)) {
+            if let (Some(default), Some(line)) = (key.default, found.find(|line| line.default)) {
                 assert_eq!(line.value, default, "{} {}", table.header, key.name);
             }
         }
@@ -150,7 +163,8 @@ fn the_shipped_files_show_every_option_and_the_true_defaults() {
 #[test]
 fn the_shipped_files_are_sound_with_every_option_set() {
     let mut sources = Vec::new();
-    for path in ["kengele.toml", "rules.d/flood.toml", "rules.d/drought.toml", "rules.d/frost.toml"] {
+    for path in ["kengele.toml", "rules.d/flood.toml", "rules.d/drought.toml", "rules.d/frost.toml"]
+    {
         let text = std::fs::read_to_string(here("deploy").join(path)).unwrap();
         let set = |line: &str| match line.strip_prefix('#') {
             Some(key) if !key.starts_with(' ') => key.to_owned() + "\n",
@@ -168,30 +182,46 @@ fn the_shipped_files_are_sound_with_every_option_set() {
     assert_eq!(errors, Vec::<String>::new());
 }
 
-/// The generated part of `docs/configuration.md`.
+/// The generated parts of `docs/configuration.md`: quantities, and every key.
+fn quantities_text() -> String {
+    let mut text = "| quantity | units |\n|---|---|\n".to_owned();
+    for quantity in Quantity::all() {
+        let units: Vec<&str> = quantity.units().iter().map(|unit| unit.symbol).collect();
+        writeln!(text, "| `{quantity}` | {} |", units.join(", ")).unwrap();
+    }
+    text
+}
+
 fn reference_text() -> String {
     let mut text = String::new();
     for table in reference() {
-        let title = if table.header == "condition" { "Conditions".into() } else { format!("`{}`", table.header) };
+        let title = if table.header == "condition" {
+            "Conditions".into()
+        } else {
+            format!("`{}`", table.header)
+        };
         write!(text, "\n### {title}\n\n{}\n\n", table.doc).unwrap();
         text += "| key | value | when not written | meaning |\n|---|---|---|---|\n";
         for key in table.keys {
-            writeln!(text, "| `{}` | {} | {} | {} |", key.name, key.kind, key.otherwise, key.doc).unwrap();
+            writeln!(text, "| `{}` | {} | {} | {} |", key.name, key.kind, key.otherwise, key.doc)
+                .unwrap();
         }
     }
     text
 }
 
-const REFERENCE_START: &str = "<!-- generated: UPDATE_DOCS=1 cargo nextest run the_reference -->\n";
-const REFERENCE_END: &str = "\n<!-- end of generated -->";
-
 #[test]
 fn the_reference_in_the_documentation_is_that_of_the_code() {
     let path = here("docs/configuration.md");
     let text = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = text.split_once(REFERENCE_START).unwrap();
-    let (_, after) = rest.split_once(REFERENCE_END).unwrap();
-    let right = format!("{before}{REFERENCE_START}{}{REFERENCE_END}{after}", reference_text());
+    let mut right = text.clone();
+    for (name, generated) in [("quantities", quantities_text()), ("keys", reference_text())] {
+        let (start, end) =
+            (format!("<!-- generated: {name} -->\n"), format!("<!-- end of {name} -->"));
+        let (before, rest) = right.split_once(&start).unwrap();
+        let (_, after) = rest.split_once(&end).unwrap();
+        right = format!("{before}{start}{generated}{end}{after}");
+    }
     #[expect(clippy::disallowed_methods, reason = "a switch for the developer, not a setting")]
     if std::env::var("UPDATE_DOCS").is_ok() {
         std::fs::write(&path, &right).unwrap();
@@ -203,7 +233,8 @@ fn the_reference_in_the_documentation_is_that_of_the_code() {
 #[test]
 fn every_example_in_the_documentation_is_sound() {
     let text = std::fs::read_to_string(here("docs/configuration.md")).unwrap();
-    let mut examples = text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let mut examples =
+        text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let whole = examples.next().unwrap();
     assert_eq!(faults(whole), Vec::<String>::new());
     assert!(examples.next().is_none(), "an example that is not whole cannot be checked");
@@ -221,8 +252,10 @@ fn each_broken_configuration_is_told_by_line_column_and_remedy() {
     let mut wrong = String::new();
     for path in paths {
         let text = std::fs::read_to_string(&path).unwrap();
-        let body: String = text.lines().filter(|l| !l.starts_with("#!")).map(|l| format!("{l}\n")).collect();
-        let expected: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("#! ")).collect();
+        let body: String =
+            text.lines().filter(|l| !l.starts_with("#!")).map(|l| format!("{l}\n")).collect();
+        let expected: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("#! ")).collect();
         // What every broken file needs besides, so that each shows its own fault alone.
         let whole = if body.contains("# whole") { body.clone() } else { body.clone() + BASE };
         let found = faults(&whole);
@@ -232,14 +265,15 @@ fn each_broken_configuration_is_told_by_line_column_and_remedy() {
             let lines: String = found.iter().map(|fault| format!("#! {fault}\n")).collect();
             std::fs::write(&path, body.trim_end().to_owned() + "\n" + &lines).unwrap();
         } else if found != expected || expected.is_empty() {
-            writeln!(wrong, "{}:\n found {found:#?}\n expected {expected:#?}", path.display()).unwrap();
+            writeln!(wrong, "{}:\n found {found:#?}\n expected {expected:#?}", path.display())
+                .unwrap();
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
 }
 
 /// A sound configuration of what most of the corpus names.
-const BASE: &str = include_str!("config_base.toml");
+const BASE: &str = include_str!("../config_base.toml");
 
 #[test]
 fn the_base_of_the_corpus_is_sound_itself() {
@@ -249,12 +283,21 @@ fn the_base_of_the_corpus_is_sound_itself() {
 #[test]
 fn two_files_may_not_share_a_name_and_rules_may_not_set_the_gateway() {
     let main = source("kengele.toml", BASE);
-    let more = source("rules.d/more.toml", "[gateway]\nname = \"x\"\n[node.mto]\ninterval = \"1 min\"\nsensor.rain = {}\n");
+    let more = source(
+        "rules.d/more.toml",
+        "[gateway]\nname = \"x\"\n[node.mto]\ninterval = \"1 min\"\nsensor.rain = {}\n",
+    );
     let found = parse(&[main, more], &OUTSIDE).unwrap_err();
     let found: Vec<String> = found.iter().map(ToString::to_string).collect();
     assert_eq!(found.len(), 2, "{found:#?}");
-    assert!(found[0].starts_with("rules.d/more.toml:1:2: error: `gateway` belongs in the main file"));
-    assert!(found[1].starts_with("rules.d/more.toml:3:7: error: node \"mto\" stands in kengele.toml already"));
+    assert!(
+        found[0].starts_with("rules.d/more.toml:1:2: error: `gateway` belongs in the main file")
+    );
+    assert!(
+        found[1].starts_with(
+            "rules.d/more.toml:3:7: error: node \"mto\" stands in kengele.toml already"
+        )
+    );
 }
 
 #[test]
@@ -271,11 +314,8 @@ fn the_version_of_the_rules_follows_their_text() {
 fn telling_everybody_takes_as_long_as_the_slowest_channel() {
     let config = shipped().config;
     let roles: Vec<Role> = ["warden", "household", "farmer"].map(|r| Role(r.into())).to_vec();
-    let recipients = BTreeMap::from([
-        (roles[0].clone(), 3),
-        (roles[1].clone(), 57),
-        (roles[2].clone(), 1000),
-    ]);
+    let recipients =
+        BTreeMap::from([(roles[0].clone(), 3), (roles[1].clone(), 57), (roles[2].clone(), 1000)]);
     // 60 people × 2 segments at 10 a minute by modem; 1,000 messages at 5 a second by the provider.
     assert_eq!(telling_time(&config, &roles, &recipients, 2), Duration::from_mins(12));
     assert_eq!(telling_time(&config, &roles[2..], &recipients, 2), Duration::from_secs(200));
@@ -283,10 +323,72 @@ fn telling_everybody_takes_as_long_as_the_slowest_channel() {
 }
 
 #[test]
+fn every_file_with_a_secret_is_known() {
+    let config = shipped().config;
+    let files: Vec<String> =
+        config.secret_files().map(|(key, path)| format!("{key} {}", path.display())).collect();
+    assert_eq!(
+        files,
+        [
+            "password_file /etc/kengele/secrets/mto",
+            "password_file /etc/kengele/secrets/shamba",
+            "password_file /etc/kengele/secrets/kingora",
+            "secret_files /etc/kengele/secrets/africastalking",
+        ]
+    );
+}
+
+#[test]
+fn text_nested_beyond_reason_is_answered() {
+    for (open, close) in [("[", "]"), ("{a=", "}")] {
+        let deep = format!("x = {}{}\n", open.repeat(20_000), close.repeat(20_000));
+        assert!(!faults(&deep).is_empty());
+    }
+    let any = format!("{}1{}", "[{ any = ".repeat(60), " }]".repeat(60));
+    assert!(!faults(&format!("[[rule.x.level]]\nany = {any}\n")).is_empty());
+}
+
+#[test]
+fn a_configuration_of_ten_thousand_nodes_is_checked() {
+    let mut text = BASE.to_owned();
+    for node in 0..10_000 {
+        writeln!(text, "[node.n{node}]\ninterval = \"5 min\"\nsensor.water_level = {{}}").unwrap();
+    }
+    text += "[listener]\nlisten = [\"127.0.0.1:1883\"]\n[[listener.credential]]\nuser = \"u\"\n";
+    text += "password_file = \"/p\"\nnodes = [\"n*\", \"mto\"]\n";
+    assert_eq!(faults(&text), Vec::<String>::new());
+}
+
+#[test]
+fn files_are_read_from_the_folder_and_the_rules_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let main = folder.path().join("kengele.toml");
+    let missing = load(&main, &OUTSIDE).unwrap_err();
+    assert!(missing[0].to_string().contains("cannot read the file"), "{}", missing[0]);
+    std::fs::write(&main, BASE).unwrap();
+    std::fs::create_dir(folder.path().join("rules.d")).unwrap();
+    for (name, text) in
+        [("b.toml", "x = 1\n"), ("a.toml", "y = 1\n"), (".c.toml", "z = 1"), ("d.bak", "=")]
+    {
+        std::fs::write(folder.path().join("rules.d").join(name), text).unwrap();
+    }
+    let found = load(&main, &OUTSIDE).unwrap_err();
+    let found: Vec<&str> = found.iter().map(|fault| fault.message.as_str()).collect();
+    assert_eq!(found, ["unknown key `y`", "unknown key `x`"]);
+    std::fs::write(folder.path().join("rules.d/b.toml"), b"# \n\xff").unwrap();
+    let found = load(&main, &OUTSIDE).unwrap_err();
+    assert_eq!(found[0].message, "line 2 is not UTF-8");
+}
+
+#[test]
 fn a_diagnostic_is_json_for_machines() {
     let found = parse(&[source("kengele.toml", "x = 1\n")], &OUTSIDE).unwrap_err();
     let json = serde_json::to_value(&found).unwrap();
-    let unknown = json.as_array().unwrap().iter().find(|f| f["line"] == 1 && f["message"] == "unknown key `x`");
+    let unknown = json
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|f| f["line"] == 1 && f["message"] == "unknown key `x`");
     assert_eq!(unknown.unwrap()["severity"], "error");
 }
 
