@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn rates_and_sizes_carry_their_units() {
-        assert_eq!(rate("10 per min"), Ok(Rate { count: 10, per: Duration::from_secs(60) }));
+        assert_eq!(rate("10 per min"), Ok(Rate { count: 10, per: Duration::from_mins(1) }));
         assert_eq!(rate("1 per 6 s").map(Rate::interval), Ok(Duration::from_secs(6)));
         for written in ["10", "0 per min", "ten per min", "1 per 0 s", "1 per fortnight"] {
             assert!(rate(written).is_err(), "{written}");

@@ -51,7 +51,7 @@ pub struct Diagnostic {
     pub message: String,
     /// What to do.
     pub help: Option<String>,
-    /// The line as written.
+    /// The line as written; empty when it is about the whole file, or holds a secret.
     pub excerpt: String,
 }
 
@@ -112,7 +112,7 @@ impl Diagnostic {
     /// Returns the diagnostic with the line it is about and a mark under what is meant, for a screen.
     #[must_use]
     pub fn pretty(&self) -> String {
-        if self.line == 0 {
+        if self.excerpt.is_empty() {
             return self.to_string();
         }
         let number = self.line.to_string();

@@ -142,6 +142,14 @@ impl<'s> Faults<'s> {
         self.push(at, Severity::Warning, message.into(), help.into(), (false, true));
     }
 
+    /// Notes a secret that stands in the file; the line is not shown.
+    pub(super) fn secret(&self, at: Place, message: impl Into<String>, help: impl Into<String>) {
+        self.error(at, message, help);
+        if let Some(fault) = self.found.borrow_mut().last_mut() {
+            fault.diagnostic.excerpt.clear();
+        }
+    }
+
     fn syntax(&self, at: Place, message: &str) {
         let help = "see https://toml.io for how the file is written".to_owned();
         self.push(at, Severity::Error, message.to_owned(), help, (true, false));

@@ -32,6 +32,11 @@ fn timezone(section: &Section<'_>, faults: &Faults<'_>) -> Timezone {
         return Timezone::Local;
     }
     let known = jiff::tz::db();
+    if known.is_definitively_empty() {
+        let help = "install the package tzdata";
+        faults.warn(section.place_of("timezone"), "this computer knows no time zones", help);
+        return Timezone::Named(name);
+    }
     if known.get(&name).is_err() {
         let names: Vec<String> = known.available().map(|name| name.to_string()).collect();
         let near = super::amount::nearest(&name, names.iter().map(String::as_str));

@@ -91,7 +91,7 @@ fn addresses(
         section.written("listen").is_none() && section.written("listen_tls").is_none();
     if none_written {
         let help = "add `listen = [\"127.0.0.1:1883\"]`, or remove [listener]";
-        faults.error(section.place, "the listener has no address", help);
+        faults.missing(section.place, "the listener has no address", help);
     }
     let mut seen: Vec<SocketAddr> = Vec::new();
     for (address, place) in plain.iter().chain(secured) {
@@ -238,7 +238,7 @@ fn broker_address(section: &Section<'_>, faults: &Faults<'_>) -> Option<(String,
     let place = section.place_of("url");
     if url_has_password(&url) {
         let help = "write it with `user` and `password_file`";
-        faults.error(place, "no secret stands in the configuration", help);
+        faults.secret(place, "no secret stands in the configuration", help);
         return None;
     }
     let address = split_url(&url);

@@ -136,10 +136,10 @@ fn channel_name(section: &Section<'_>, faults: &Faults<'_>) -> String {
 }
 
 /// Reads a telephone number.
-fn number(section: &Section<'_>, key: &str, faults: &Faults<'_>) -> Option<String> {
+fn number(section: &Section<'_>, key: &str, faults: &Faults<'_>) -> Option<PhoneNumber> {
     let written: String = section.opt(key)?;
     match PhoneNumber::parse(&written) {
-        Ok(number) => Some(number.as_str().to_owned()),
+        Ok(number) => Some(number),
         Err(error) => {
             let help = "write it such as \"+255 712 345 678\"";
             faults.error(section.place_of(key), error.to_string(), help);
@@ -220,7 +220,7 @@ fn preset(section: &Section<'_>, presets: &[&str], faults: &Faults<'_>) {
     let url: String = section.opt("url").unwrap_or_default();
     if url_has_password(&url) {
         let help = "put it into a file, and name that in `secret_files`";
-        faults.error(section.place_of("url"), "no secret stands in the configuration", help);
+        faults.secret(section.place_of("url"), "no secret stands in the configuration", help);
     }
     if url.starts_with("http://") {
         let help = "use https://, if the provider has it";
@@ -236,8 +236,8 @@ pub(super) fn url_has_password(url: &str) -> bool {
 }
 
 /// Words in the names of settings that are secret.
-const SECRET_WORDS: [&str; 7] =
-    ["password", "passwd", "secret", "token", "api_key", "apikey", "auth_key"];
+const SECRET_WORDS: [&str; 8] =
+    ["password", "passwd", "passphrase", "secret", "token", "api_key", "apikey", "signing_key"];
 
 /// Refuses secrets among the settings.
 fn secrets(section: &Section<'_>, faults: &Faults<'_>) {
@@ -245,13 +245,10 @@ fn secrets(section: &Section<'_>, faults: &Faults<'_>) {
     for entry in settings.entries() {
         let key = entry.key.to_lowercase();
         if SECRET_WORDS.iter().any(|word| key.contains(word)) {
-            faults.error(
+            faults.secret(
                 entry.key_place,
                 format!("`{}` is a secret, and no secret stands in the configuration", entry.key),
-                format!(
-                    "put it into a file that only the gateway can read, and name that in `secret_files`: {{ {} = \"/etc/kengele/{}\" }}",
-                    entry.key, entry.key
-                ),
+                "put it into a file that only the gateway can read, and name that in `secret_files`",
             );
         }
     }

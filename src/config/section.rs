@@ -57,7 +57,7 @@ impl<'d> Section<'d> {
         let names: Vec<&str> = self.table.all_keys().map(|key| key.name).collect();
         let as_file = format!("{}_file", entry.key);
         if names.contains(&as_file.as_str()) {
-            self.faults.error(
+            self.faults.secret(
                 entry.key_place,
                 format!("`{}` is a secret, and no secret stands in the configuration", entry.key),
                 format!("put it into a file that only the gateway can read, and name that with `{as_file}`"),

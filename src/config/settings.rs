@@ -1,7 +1,7 @@
 //! What a checked configuration holds: plain values, every unit converted, every name known.
 
 use crate::domain::quantity::{Quantity, Unit};
-use crate::domain::recipient::Role;
+use crate::domain::recipient::{PhoneNumber, Role};
 use crate::domain::rule::RuleBook;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -247,7 +247,8 @@ pub enum Format {
     SenmlCbor,
     /// A number as text.
     Number,
-    /// The state of one entity, as Home Assistant, Tasmota and ESPHome publish it: a number or a word like `unavailable`.
+    /// The state of one entity, as Home Assistant, Tasmota and ESPHome publish it: a number, or a word such as
+    /// `unavailable`.
     State,
 }
 
@@ -326,9 +327,9 @@ pub struct Modem {
     /// Name of its quirks, when it does not say itself what it is.
     pub model: Option<String>,
     /// Number of the service centre, when the SIM knows none.
-    pub service_centre: Option<String>,
+    pub service_centre: Option<PhoneNumber>,
     /// Its own number, for the loop-back check.
-    pub own_number: Option<String>,
+    pub own_number: Option<PhoneNumber>,
     /// Most segments, over time.
     pub rate: Rate,
     /// How to ask for the balance.

@@ -86,6 +86,13 @@ pub(super) fn signal<'n>(
         let help = "use `mean`, `max` or `change`; rain and leaf wetness add up";
         faults.error(written.place, format!("a sum of {quantity} means nothing"), help);
     }
+    if quantity == Quantity::WindDirection
+        && matches!(function, Function::Mean(_) | Function::Change(_) | Function::Rate(_))
+    {
+        let help =
+            "359° and 1° are neighbours: look at the newest value, `inside` or `outside` a band";
+        faults.error(written.place, "a direction has no mean and no change", help);
+    }
     (!signals.is_empty()).then(|| Meant {
         signals,
         quantity,

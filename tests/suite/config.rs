@@ -1,5 +1,13 @@
 //! The configuration as operators meet it: what ships loads clean, and what is broken is told by line and column.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::indexing_slicing,
+    reason = "a test that finds nothing where something must be shall fail"
+)]
+
 use kengele::config::{
     Loaded, Outside, SegmentCount, Severity, Source, TableReference, load, parse, reference,
     telling_time,
@@ -252,18 +260,20 @@ fn each_broken_configuration_is_told_by_line_column_and_remedy() {
     let mut wrong = String::new();
     for path in paths {
         let text = std::fs::read_to_string(&path).unwrap();
-        let body: String =
-            text.lines().filter(|l| !l.starts_with("#!")).map(|l| format!("{l}\n")).collect();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("#!")).collect();
+        let body = lines.join("\n") + "\n";
         let expected: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("#! ")).collect();
-        // What every broken file needs besides, so that each shows its own fault alone.
-        let whole = if body.contains("# whole") { body.clone() } else { body.clone() + BASE };
+        // Files that are not marked as whole are followed by a sound base, so that each shows its own fault alone.
+        let base = if body.starts_with("# whole") { "" } else { BASE };
+        let whole = format!("{body}{base}");
         let found = faults(&whole);
         let found: Vec<&str> =
             found.iter().map(|f| f.strip_prefix("kengele.toml:").unwrap_or(f)).collect();
         if update {
-            let lines: String = found.iter().map(|fault| format!("#! {fault}\n")).collect();
-            std::fs::write(&path, body.trim_end().to_owned() + "\n" + &lines).unwrap();
+            let expected = found.iter().map(|fault| "#! ".to_owned() + fault).collect::<Vec<_>>();
+            let body = body.trim_end();
+            std::fs::write(&path, format!("{body}\n{}\n", expected.join("\n"))).unwrap();
         } else if found != expected || expected.is_empty() {
             writeln!(wrong, "{}:\n found {found:#?}\n expected {expected:#?}", path.display())
                 .unwrap();
@@ -320,6 +330,17 @@ fn telling_everybody_takes_as_long_as_the_slowest_channel() {
     assert_eq!(telling_time(&config, &roles, &recipients, 2), Duration::from_mins(12));
     assert_eq!(telling_time(&config, &roles[2..], &recipients, 2), Duration::from_secs(200));
     assert_eq!(telling_time(&config, &[], &recipients, 2), Duration::ZERO);
+}
+
+#[test]
+fn a_secret_in_the_file_is_not_shown() {
+    let text = std::fs::read_to_string(here("tests/configs/secrets-inline.toml")).unwrap();
+    for fault in parse(&[source("kengele.toml", &text)], &OUTSIDE).unwrap_err() {
+        let shown = fault.pretty() + &serde_json::to_string(&fault).unwrap();
+        for secret in ["siri", "1234", "abc"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
 }
 
 #[test]

@@ -14,7 +14,8 @@ const ROLE_KEYS: &[Key] = &[
     required(
         "channels",
         Kind::List(&Kind::Name),
-        "Names of modems and providers in the order in which they are tried; `modem` means every modem, `http` every provider.",
+        "Names of modems and providers in the order in which they are tried; `modem` means every modem, \
+             `http` every provider.",
     ),
     default(
         "flash",
@@ -159,7 +160,8 @@ const PROVIDER_KEYS: &[Key] = &[
     optional(
         "ca_file",
         Kind::Path,
-        "Certificate authority in PEM that signed the provider's certificate; without it the public ones are trusted.",
+        "Certificate authority in PEM that signed the provider's certificate; without it the public \
+             ones are trusted.",
     ),
     default(
         "poll_every",

@@ -102,7 +102,8 @@ const CREDENTIAL_KEYS: &[Key] = &[
 /// `[[broker]]`.
 pub(super) static BROKER: Table = Table {
     header: "[[broker]]",
-    doc: "An MQTT broker that others run. The session is persistent, and a message is acknowledged once its readings are on disk.",
+    doc: "An MQTT broker that others run. The session is persistent, and a message is acknowledged once \
+         its readings are on disk.",
     keys: BROKER_KEYS,
     also: None,
 };
@@ -126,7 +127,8 @@ const BROKER_KEYS: &[Key] = &[
     optional(
         "ca_file",
         Kind::Path,
-        "Certificate authority in PEM that signed the broker's certificate; without it the public ones are trusted.",
+        "Certificate authority in PEM that signed the broker's certificate; without it the public ones \
+             are trusted.",
     ),
     default("keep_alive", Kind::Span, "\"60 s\"", "Longest silence on the connection."),
     default(
@@ -153,12 +155,14 @@ const TOPIC_KEYS: &[Key] = &[
     required(
         "template",
         Kind::Text,
-        "Topic with `{node}` where the node's name stands, perhaps `{quantity}`, and `+` for a level that does not matter.",
+        "Topic with `{node}` where the node's name stands, perhaps `{quantity}`, and `+` for a level \
+             that does not matter.",
     ),
     required(
         "format",
         Kind::OneOf(FORMATS),
-        "What a payload is: an object or an array of objects, a SenML pack, a number alone, or the state of one entity (Home Assistant, Tasmota, ESPHome).",
+        "What a payload is: an object or an array of objects, a SenML pack, a number alone, or the \
+             state of one entity (Home Assistant, Tasmota, ESPHome).",
     ),
     default(
         "from",
@@ -184,7 +188,9 @@ const TOPIC_KEYS: &[Key] = &[
 
 static FIELD: Table = Table {
     header: "[topic.field]",
-    doc: "One line a value: `NAME = { quantity = …, unit = … }`. NAME is a member of the object, a JSON pointer such as `\"/data/level\"`, or the name of a SenML record. A SenML record named like a quantity needs no line.",
+    doc: "One line a value: `NAME = { quantity = …, unit = … }`. NAME is a member of the object, a JSON \
+         pointer such as `\"/data/level\"`, or the name of a SenML record. A SenML record named like a \
+         quantity needs no line.",
     keys: FIELD_KEYS,
     also: None,
 };

@@ -5,7 +5,8 @@ use super::{Key, Kind, Table, default, derived, optional, required};
 /// `[node.NAME]`.
 pub(super) static NODE: Table = Table {
     header: "[node.NAME]",
-    doc: "A field unit that reports. Readings of a node that is not declared are refused and listed by `kengele status`.",
+    doc: "A field unit that reports. Readings of a node that is not declared are refused and listed by \
+         `kengele status`.",
     keys: NODE_KEYS,
     also: None,
 };
@@ -139,7 +140,8 @@ const RULE_KEYS: &[Key] = &[
 
 static LEVEL: Table = Table {
     header: "[[rule.NAME.level]]",
-    doc: "When one level holds, and what is said then. The condition is written with the keys of the next table.",
+    doc: "When one level holds, and what is said then. The condition is written with the keys of the \
+         next table.",
     keys: LEVEL_KEYS,
     also: Some(&CONDITION),
 };
@@ -163,7 +165,9 @@ const LEVEL_KEYS: &[Key] = &[
 
 static CONDITION: Table = Table {
     header: "condition",
-    doc: "The keys of a condition stand in the level itself, or in the inline tables of `all`, `any` and `of`. Each has exactly one of `above`, `below`, `rises`, `falls`, `outside`, `inside`, `silent`, `all`, `any` and `of`.",
+    doc: "The keys of a condition stand in the level itself, or in the inline tables of `all`, `any` \
+         and `of`. Each has exactly one of `above`, `below`, `rises`, `falls`, `outside`, `inside`, \
+         `silent`, `all`, `any` and `of`.",
     keys: CONDITION_KEYS,
     also: None,
 };
@@ -172,7 +176,8 @@ static CONDITION_KEYS: &[Key] = &[
     optional(
         "signal",
         Kind::Text,
-        "`NODE/QUANTITY`, or with a function over a window: `mto-juu/rain sum 24 h`. Functions: `min`, `max`, `mean`, `sum`, `count`, `change`, `rate`. `*` in NODE stands for any letters.",
+        "`NODE/QUANTITY`, or with a function over a window: `mto-juu/rain sum 24 h`. Functions: `min`, \
+             `max`, `mean`, `sum`, `count`, `change`, `rate`. `*` in NODE stands for any letters.",
     ),
     optional("above", Kind::Amount, "The signal is at least this."),
     optional("below", Kind::Amount, "The signal is at most this."),
