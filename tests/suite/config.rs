@@ -9,12 +9,13 @@
 )]
 
 use kengele::config::{
-    Loaded, Outside, SegmentCount, Severity, Source, TableReference, load, parse, reference,
-    telling_time,
+    Loaded, Outside, SegmentCount, Severity, Source, TableReference, TextReport, load, parse,
+    reference, telling_time,
 };
 use kengele::domain::quantity::Quantity;
 use kengele::domain::recipient::Role;
 use kengele::domain::rule::{Function, Limit, Test};
+use kengele::domain::warning::Level;
 use kengele::wire::segment::{Encoding, Options, count};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -83,6 +84,136 @@ fn what_ships_says_what_it_means() {
     assert!((enter - 0.5).abs() < 1e-9 && (exit - 0.2).abs() < 1e-9);
     let Test::AtLeast(2, gauges) = &flood.levels[2].test else { panic!("{flood:?}") };
     assert_eq!(gauges.len(), 2);
+}
+
+/// Returns the condition that `written` becomes, beside the nodes of the base.
+fn condition(written: &str) -> Test {
+    let rule = "[rule.x]\nhazard = \"x\"\narea = \"bonde\"\nall_clear.sw = \"x\"\n[[rule.x.level]]\n\
+        level = \"danger\"\naudience = [\"warden\"]\ntext.sw = \"x\"\n";
+    let text = format!("{rule}{written}\n{BASE}");
+    let loaded = parse(&[source("kengele.toml", &text)], &OUTSIDE);
+    let loaded = loaded.unwrap_or_else(|faults| panic!("{written}: {faults:#?}"));
+    let rule = loaded.config.rules.rules.into_iter().find(|rule| rule.name == "x").unwrap();
+    rule.levels.into_iter().next().unwrap().test
+}
+
+/// Returns the ends of a limit: where it begins and ends, or its band and margin.
+fn ends(limit: Limit) -> (&'static str, Vec<f64>) {
+    match limit {
+        Limit::Above { enter, exit } => ("above", vec![enter, exit]),
+        Limit::Below { enter, exit } => ("below", vec![enter, exit]),
+        Limit::Outside { low, high, margin } => ("outside", vec![low, high, margin]),
+        Limit::Inside { low, high, margin } => ("inside", vec![low, high, margin]),
+    }
+}
+
+#[test]
+fn each_form_of_a_limit_becomes_what_it_says_in_the_quantitys_own_unit() {
+    let hour = Duration::from_hours(1);
+    let (water, air) = ("mto/water_level", "hewa/air_temperature");
+    for (signal, limit, function, expected) in [
+        (
+            water,
+            "above = \"240 cm\"\nhysteresis = \"20 cm\"",
+            Function::Last,
+            ("above", vec![2.4, 2.2]),
+        ),
+        (
+            water,
+            "below = \"1 m\"\nhysteresis = \"0.2 m\"",
+            Function::Last,
+            ("below", vec![1.0, 1.2]),
+        ),
+        (
+            water,
+            "rises = \"0.3 m in 1 h\"\nhysteresis = \"0.1 m\"",
+            Function::Change(hour),
+            ("above", vec![0.3, 0.2]),
+        ),
+        (
+            water,
+            "falls = \"0.3 m in 1 h\"\nhysteresis = \"0.1 m\"",
+            Function::Change(hour),
+            ("below", vec![-0.3, -0.2]),
+        ),
+        (
+            "mto/water_level max 60 min",
+            "above = \"3 m\"",
+            Function::Max(hour),
+            ("above", vec![3.0, 3.0]),
+        ),
+        (
+            "mto/water_level rate 1 h",
+            "above = \"1 cm/min\"\nhysteresis = \"0.1 m/h\"",
+            Function::Rate(hour),
+            ("above", vec![0.6, 0.5]),
+        ),
+        ("hewa/rain sum 1 h", "above = \"5 cm\"", Function::Sum(hour), ("above", vec![50.0, 50.0])),
+        ("hewa/rain count 1 h", "below = 3", Function::Count(hour), ("below", vec![3.0, 3.0])),
+        (
+            air,
+            "outside = [\"50 °F\", \"30 °C\"]\nhysteresis = \"1.8 °F\"",
+            Function::Last,
+            ("outside", vec![10.0, 30.0, 1.0]),
+        ),
+        (air, "inside = [\"0 °C\", \"4 °C\"]", Function::Last, ("inside", vec![0.0, 4.0, 0.0])),
+    ] {
+        let Test::Signal(leaf) = condition(&format!("signal = \"{signal}\"\n{limit}")) else {
+            panic!("{signal} {limit}")
+        };
+        assert_eq!(leaf.signal.function, function, "{signal} {limit}");
+        let (form, values) = ends(leaf.limit);
+        assert_eq!((form, values.len()), (expected.0, expected.1.len()), "{signal} {limit}");
+        for (found, expected) in values.iter().zip(&expected.1) {
+            assert!((found - expected).abs() < 1e-9, "{signal} {limit}: {values:?}");
+        }
+    }
+}
+
+#[test]
+fn a_signal_goes_on_counting_only_where_the_same_condition_asks_for_its_silence() {
+    let rising = "{ signal = \"mto/water_level\", rises = \"0.3 m in 1 h\" }";
+    for (form, silent, counts) in [
+        ("all", "mto", true),
+        ("any", "mto", false),
+        ("all", "hewa", false),
+        ("at_least = 2\nof", "mto", true),
+    ] {
+        let written = format!(
+            "{form} = [{{ any = [{rising}, {rising}] }}, {{ node = \"{silent}\", silent = \"1 h\" }}]"
+        );
+        let Test::AtLeast(_, parts) = condition(&written) else { panic!("{written}") };
+        let Test::AtLeast(1, inner) = &parts[0] else { panic!("{written}") };
+        let Test::Signal(leaf) = &inner[1] else { panic!("{written}") };
+        assert_eq!(leaf.while_silent, counts, "{written}");
+    }
+}
+
+#[test]
+fn a_text_is_counted_in_its_worst_case() {
+    let loaded = shipped();
+    let text = |rule: &str, level, language: &str| {
+        let of = |t: &&TextReport| t.rule == rule && t.level == level && t.language == language;
+        loaded.texts.iter().find(of).unwrap()
+    };
+    let danger = text("mafuriko", Some(Level::Danger), "en");
+    assert_eq!(
+        danger.worst,
+        "DANGER Lower valley: FLOOD! The water at Kivuko cha kati is at 6.00 m. \
+         Leave now, go to high ground. Kamati ya Maafa 23:59 #99999-99"
+    );
+    assert_eq!((danger.count.segments, danger.count.unicode), (1, false));
+    // A short place with a foreign letter costs more than the longest without.
+    let text = BASE.replace("[node.mto]", "[node.mto]\nplace = \"Mŵezi\"").replace(
+        "text.sw = \"Maji {value}\"",
+        &format!("text.sw = \"{{place}} {}\"", "x".repeat(130)),
+    );
+    let text = text
+        + "[node.mtoni]\nplace = \"Daraja la juu\"\ninterval = \"5 min\"\nsensor.water_level = {}\n";
+    let text = text.replace("mto/water_level", "mto*/water_level");
+    let loaded = parse(&[source("kengele.toml", &text)], &OUTSIDE).unwrap();
+    let worst = &loaded.texts[0];
+    assert!(worst.worst.starts_with("Mŵezi") && worst.count.unicode, "{worst:?}");
 }
 
 /// A line of a shipped file: its table and key, whether it shows a default, and what stands behind the `=`.
