@@ -3,13 +3,22 @@
 //! `now` comes in as a [`Timestamp`](time::Timestamp); decisions go out as values. Everything here gives the
 //! same answer for the same arguments, on every machine, so that a run can be replayed from its record.
 
+pub mod engine;
 pub mod frame;
 pub mod message;
 pub mod node;
+pub mod outbox;
+mod placement;
+pub mod plan;
+pub mod planted;
+mod quality;
 pub mod quantity;
 pub mod reading;
 pub mod recipient;
 pub mod rule;
+pub mod snapshot;
+mod table;
 pub mod text;
 pub mod time;
 pub mod warning;
+mod window;

@@ -21,8 +21,17 @@ pub struct Measurement {
     pub quantity: Quantity,
     /// The value in the quantity's own unit; NaN and infinities are passed on, and end as suspect.
     pub value: f64,
-    /// Unix milliseconds by the node's own clock, when the payload carries a time.
-    pub stamped_ms: Option<i64>,
+    /// When it was measured, as far as the payload says.
+    pub stamp: Option<Stamp>,
+}
+
+/// When a value was measured, by the one who measured it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stamp {
+    /// Unix milliseconds by the node's own clock, which may be wrong.
+    Unix(i64),
+    /// Milliseconds before it was sent.
+    Age(i64),
 }
 
 /// How far a reading can be believed.

@@ -23,6 +23,21 @@ pub struct RuleBook {
     pub rules: Vec<Rule>,
 }
 
+impl RuleBook {
+    /// Returns a signal as a configuration writes it: `mto-juu/rain sum 24 h`.
+    #[must_use]
+    pub fn words(&self, signal: Signal) -> String {
+        let node = self.nodes.get(signal.node.0 as usize).map_or("?", |node| &*node.name.0);
+        let Some(function) = signal.function.word() else {
+            return format!("{node}/{}", signal.quantity);
+        };
+        let minutes = signal.function.window().as_secs() / 60;
+        let (number, unit) =
+            if minutes.is_multiple_of(60) { (minutes / 60, "h") } else { (minutes, "min") };
+        format!("{node}/{} {function} {number} {unit}", signal.quantity)
+    }
+}
+
 /// One rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {

@@ -214,3 +214,22 @@ pub enum NoticeKind {
     /// A warning ran out because nothing has been heard that could renew or clear it.
     WarningExpired(WarningId),
 }
+
+impl NoticeKind {
+    /// Returns the notice in words for the record and for the technician.
+    #[must_use]
+    pub fn words(self) -> String {
+        match self {
+            Self::Silent => "silent".to_owned(),
+            Self::HeardAgain => "heard again".to_owned(),
+            Self::Suspect(quantity, quality) => format!("{quantity} suspect: {}", quality.as_str()),
+            Self::ClockStepped => "its clock was set".to_owned(),
+            Self::WarningExpired(warning) => {
+                format!(
+                    "warning #{} ran out: nothing is heard that could renew or clear it",
+                    warning.0
+                )
+            }
+        }
+    }
+}

@@ -1,1 +1,251 @@
 //! SQLite: one file, one writer; a turn commits whole or not at all.
+//!
+//! [`Store`] is a handle that may be cloned; one writer task behind it owns the only connection that writes. Whatever
+//! waits for it when it begins a transaction goes into that transaction, so that one flush to the card serves many.
+//! Reading goes over connections of its own and never waits for the writer.
+
+mod outbox;
+mod people;
+mod query;
+mod turn;
+mod writer;
+
+pub use outbox::{NewDelivery, OutboxStart};
+pub use people::{Added, NewRecipient};
+pub use query::{AlertRow, ReadingRow, ReadingsWanted, WarningRow};
+pub use turn::{Kind, Turn, Undecoded};
+pub use writer::Writer;
+
+use crate::domain::outbox::Delivery;
+use crate::domain::recipient::{Recipient, RecipientId};
+use crate::domain::rule::RuleBook;
+use crate::domain::time::{Timestamp, WallClock};
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+use writer::Command;
+
+/// Commands that may wait for the writer.
+const COMMANDS_MAX: usize = 256;
+/// Connections that only read.
+const READERS_MAX: u32 = 3;
+/// The WAL is copied back after so many pages, so that it stays small on a card.
+const CHECKPOINT_PAGES: &str = "400";
+/// The WAL file is cut back to this after a checkpoint, bytes.
+const WAL_KEPT_BYTES: &str = "1048576";
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The file cannot be opened as a database.
+    #[error("cannot open the database {}", path.display())]
+    Open {
+        /// Which file.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// Its tables cannot be made or brought up to date.
+    #[error("cannot prepare the tables of the database {}", path.display())]
+    Migrate {
+        /// Which file.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: sqlx::migrate::MigrateError,
+    },
+    /// A transaction failed; nothing of it was kept.
+    #[error("cannot write to the database")]
+    Write(#[source] sqlx::Error),
+    /// A query failed.
+    #[error("cannot read the database")]
+    Read(#[source] sqlx::Error),
+    /// A row holds what no version of this program writes.
+    #[error("the database holds a {what} that cannot be understood")]
+    Damaged {
+        /// What it is.
+        what: &'static str,
+    },
+    /// The writer task is gone.
+    #[error("the database writer has stopped")]
+    Stopped,
+}
+
+/// A handle to the database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    commands: mpsc::Sender<Command>,
+    readers: SqlitePool,
+}
+
+/// What is known of the last run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastRun {
+    /// The kernel's boot id then.
+    pub kernel: String,
+    /// Time line minus uptime of that kernel, ms.
+    pub line_minus_uptime_ms: i64,
+    /// The last moment on the time line that is on record.
+    pub until: Timestamp,
+    /// Where the time line stood on the calendar.
+    pub wall: WallClock,
+}
+
+/// What this run starts with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Boot {
+    /// The kernel's boot id.
+    pub kernel: String,
+    /// Uptime of the kernel, ms.
+    pub uptime_ms: i64,
+    /// Where the time line goes on.
+    pub at: Timestamp,
+    /// Where it stands on the calendar.
+    pub wall: WallClock,
+}
+
+/// The engine's state as it was kept.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Turn after which it was taken.
+    pub turn: i64,
+    /// Rule book that it belongs to.
+    pub rule_book: String,
+    /// What `Engine::save` returned.
+    pub state: Vec<u8>,
+}
+
+impl Store {
+    /// Opens the database, making it if it is not there, and returns a handle and the writer, which must be run.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Open`] and [`Error::Migrate`].
+    pub async fn open(path: &Path) -> Result<(Self, Writer), Error> {
+        let opening = |source| Error::Open { path: path.to_path_buf(), source };
+        let options = options(path);
+        let mut connection = writer::connect(&options).await.map_err(opening)?;
+        sqlx::migrate!("src/store/migrations")
+            .run(&mut connection)
+            .await
+            .map_err(|source| Error::Migrate { path: path.to_path_buf(), source })?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS_MAX)
+            .min_connections(0)
+            .idle_timeout(Duration::from_mins(1))
+            .connect_lazy_with(options.clone().read_only(true));
+        let (commands, waiting) = mpsc::channel(COMMANDS_MAX);
+        Ok((Self { commands, readers }, Writer::new(connection, options, waiting)))
+    }
+
+    /// Writes a turn. When this returns `Ok`, it is on disk.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Write`] when nothing of it was kept, [`Error::Stopped`] when there is no writer.
+    ///
+    /// # Cancel safety
+    ///
+    /// A turn that was handed to the writer is written even if the future is dropped.
+    pub async fn commit(&self, turn: Turn) -> Result<(), Error> {
+        self.ask(|reply| Command::Turn(Box::new(turn), reply)).await
+    }
+
+    /// Begins a run: from here on turns belong to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::commit`].
+    pub async fn begin(&self, boot: Boot) -> Result<(), Error> {
+        self.ask(|reply| Command::Begin(boot, reply)).await
+    }
+
+    /// Corrects where this run's time line stands on the calendar.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::commit`].
+    pub async fn set_wall_clock(&self, wall: WallClock) -> Result<(), Error> {
+        self.ask(|reply| Command::WallClock(wall, reply)).await
+    }
+
+    /// Puts a rule book on record: turns that follow name its nodes by their places in it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::commit`].
+    pub async fn declare(&self, book: Arc<RuleBook>, sources: String) -> Result<(), Error> {
+        self.ask(|reply| Command::Declare(book, sources, reply)).await
+    }
+
+    /// Writes down where deliveries stand at `now`. When this returns `Ok`, it is on disk.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::commit`].
+    pub async fn update_deliveries(
+        &self,
+        rows: Vec<Delivery>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.ask(|reply| Command::Deliveries(rows, now, reply)).await
+    }
+
+    /// Adds or changes recipients, all or none. Someone with the same number is changed, not added.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::commit`].
+    pub async fn put_recipients(&self, people: Vec<NewRecipient>) -> Result<Added, Error> {
+        self.ask(|reply| Command::PutRecipients(people, reply)).await
+    }
+
+    /// Removes a recipient. Returns whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::commit`].
+    pub async fn remove_recipient(&self, id: RecipientId) -> Result<bool, Error> {
+        self.ask(|reply| Command::RemoveRecipient(id, reply)).await
+    }
+
+    /// Returns everybody who may be told, by number here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`].
+    pub async fn recipients(&self) -> Result<Vec<Recipient>, Error> {
+        people::all(&self.readers).await
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Command,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| Error::Stopped)?;
+        answer.await.map_err(|_| Error::Stopped)?
+    }
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    // Measured with unflushed writes dropped: WAL with FULL lost nothing that had been acknowledged, NORMAL and the
+    // rollback journal did (DESIGN §5).
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(Duration::from_secs(5))
+        .foreign_keys(true)
+        .pragma("mmap_size", "0")
+        .pragma("trusted_schema", "OFF")
+        .pragma("cell_size_check", "ON")
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        .pragma("journal_size_limit", WAL_KEPT_BYTES)
+}

@@ -3,6 +3,8 @@
 pub mod at;
 pub mod gsm7;
 pub mod json;
+pub mod payload;
 pub mod segment;
 pub mod senml;
+pub mod topic;
 pub mod tpdu;

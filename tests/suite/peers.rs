@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Returns the Python that holds the peers from PyPI (`tests/setup` makes it).
+/// Returns the Python that holds the peers from the Python index (`tests/setup` makes it).
 pub fn python() -> Command {
     let python = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/peers/bin/python");
     assert!(python.exists(), "no {}: run tests/setup first", python.display());

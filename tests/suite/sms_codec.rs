@@ -199,6 +199,7 @@ fn smspdudecoder_reads_our_submissions_with_references_of_16_bits() {
     smspdudecoder_reads(Reference::Wide(0xBEEF));
 }
 
+/// Of segments with references of 16 bits it loses the first letter, so that smspdudecoder alone reads those.
 #[test]
 fn gsmmodem_reads_our_submissions_with_references_of_8_bits() {
     let sent = sent(&texts(), Reference::Narrow(42));

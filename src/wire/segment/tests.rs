@@ -117,10 +117,21 @@ fn segments_end_at_words_where_that_costs_no_segment() {
     let text = "FLOOD WARNING for the lower Nzoia: the river stands at 3.4 m and rises. Leave the \
                 houses near the water now, take the children and the papers, and go to the school \
                 on the hill.";
-    let segmented = split(text);
-    assert_eq!(segmented.count.segments, 2);
+    for longer_by in 0..8 {
+        let text = format!("{}{text}", "x".repeat(longer_by));
+        let segmented = split(&text);
+        assert_eq!(segmented.count.segments, 2);
+        assert_eq!(texts(&segmented).concat(), text);
+        assert!(segmented.segments[0].text.ends_with(' '), "{longer_by}");
+    }
+}
+
+#[test]
+fn a_row_without_spaces_ends_at_a_word_and_not_before_its_stop() {
+    let text = format!("{}.{}", "mto-umepanda-".repeat(11), "sasa-".repeat(10));
+    let segmented = split(&text);
     assert_eq!(texts(&segmented).concat(), text);
-    assert!(segmented.segments[0].text.ends_with(' '));
+    assert!(segmented.segments[0].text.ends_with('-'), "{:?}", segmented.segments[0].text);
 }
 
 #[test]
@@ -153,6 +164,28 @@ fn national_tables_are_not_used_where_they_save_nothing() {
     let options = Options { national: &[Language::Hindi], ..Options::default() };
     assert_eq!(count("बाढ़", &options).encoding, Encoding::Ucs2);
     assert_eq!(count("flood", &options).encoding, DEFAULT);
+}
+
+#[test]
+fn spanish_takes_one_segment_with_its_single_shift_table() {
+    let text =
+        "Alerta: río crecido. Evacúe ya a la escuela, lleve agua y documentos, y no cruce el río.";
+    assert_eq!(taken(text).1, 2);
+    let options = Options { national: &[Language::Spanish], ..Options::default() };
+    let segmented = segments(text, &options).unwrap();
+    let alphabet = Alphabet { locking: None, single: Some(Language::Spanish) };
+    assert_eq!(segmented.count.encoding, Encoding::Gsm7(alphabet));
+    assert_eq!(segmented.count.segments, 1);
+}
+
+#[test]
+fn a_single_shift_table_alone_serves_latin_text_with_a_few_letters_of_another_script() {
+    let text = format!("{}।", "LEAVE ".repeat(25));
+    let options = Options { national: &[Language::Hindi], ..Options::default() };
+    let count = count(&text, &options);
+    let alphabet = Alphabet { locking: None, single: Some(Language::Hindi) };
+    assert_eq!((count.encoding, count.segments), (Encoding::Gsm7(alphabet), 1));
+    assert_eq!((count.units, count.units_left), (152, 3));
 }
 
 #[test]
@@ -266,6 +299,21 @@ fn a_full_reassembler_gives_up_its_oldest_message() {
         let missing: Vec<_> = pushed_out.iter().map(|j| (j.from.as_str(), j.missing)).collect();
         assert_eq!(missing, if at == 2 { vec![("+1", 2)] } else { vec![] });
     }
+}
+
+#[test]
+fn a_full_reassembler_forgets_a_whole_message_before_one_that_waits() {
+    let (message, [first, second, third]) =
+        (long_text(), ["+1", "+2", "+3"].map(|from| Address::parse(from).unwrap()));
+    let mut waiting = reassembler();
+    waiting.add(&first, &message.segments[0].data, SOON);
+    let later = SOON + Duration::from_secs(1);
+    let whole: Vec<_> =
+        (0..3).flat_map(|at| waiting.add(&second, &message.segments[at].data, later)).collect();
+    assert_eq!(whole.len(), 1);
+    assert!(waiting.add(&third, &message.segments[0].data, later).is_empty());
+    waiting.add(&first, &message.segments[1].data, later);
+    assert_eq!(waiting.add(&first, &message.segments[2].data, later).len(), 1);
 }
 
 #[test]
@@ -394,15 +442,20 @@ proptest! {
         let encoding = segmented.count.encoding;
         let units = |piece: &str| piece.chars().filter_map(|c| encoding.units(c)).sum::<usize>();
         let capacity = encoding.capacity(Some(options.reference));
-        prop_assume!(text.graphemes(true).all(|cluster| units(cluster) <= capacity));
+        // A cluster that is longer than a segment is cut at any character.
+        let cut = |cluster: &str| if units(cluster) > capacity {
+            cluster.chars().map(String::from).collect()
+        } else {
+            vec![cluster.to_owned()]
+        };
         if units(&text) > encoding.capacity(None) {
             // Filling segments one after the other is the least.
             let (mut least, mut used) = (1, 0);
-            for cluster in text.graphemes(true) {
-                if used + units(cluster) > capacity {
+            for piece in text.graphemes(true).flat_map(cut) {
+                if used + units(&piece) > capacity {
                     (least, used) = (least + 1, 0);
                 }
-                used += units(cluster);
+                used += units(&piece);
             }
             prop_assert_eq!(segmented.count.segments, least);
         } else {

@@ -149,5 +149,5 @@ const TURKISH: &[(char, &str)] = &[
 /// The full stop of Devanagari and Bengali, which the Bengali tables lack.
 const DANDA: &[(char, &str)] = &[('।', "."), ('॥', ".")];
 
-/// The tanwin that the Urdu tables lack, and marks that stand at codes of two septets.
+/// The tanwin that the Urdu tables lack; stop and comma, which cost two septets as written and one as these.
 const URDU: &[(char, &str)] = &[('\u{64B}', ""), ('۔', "."), ('،', ",")];

@@ -1,0 +1,410 @@
+//! Payload maps: what is wanted of a payload, and under which name it stands there.
+
+use super::{json, senml};
+use crate::domain::quantity::{Quantity, Unit};
+use crate::domain::reading::{Measurement, Stamp};
+use thiserror::Error;
+
+/// Most values that one payload may give.
+pub const MEASUREMENTS_MAX: usize = 256;
+/// Most troubles of one payload that are told one by one.
+const TROUBLES_MAX: usize = 8;
+
+/// How the payloads of one kind are read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PayloadMap {
+    /// What a payload is.
+    pub format: Format,
+    /// What is wanted of it.
+    pub fields: Vec<Field>,
+    /// Where the node's own time stands.
+    pub time: Option<TimeField>,
+}
+
+/// What a payload is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A JSON object.
+    Json,
+    /// A JSON array of objects.
+    JsonArray,
+    /// A SenML pack in JSON (RFC 8428).
+    SenmlJson,
+    /// A SenML pack in CBOR (RFC 8428).
+    SenmlCbor,
+    /// A number as text.
+    Number,
+    /// The state of one entity, as Home Assistant, Tasmota and ESPHome publish it: a number, or a word such as `unavailable`.
+    State,
+}
+
+/// One value of a payload.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    /// Where it stands.
+    pub path: Path,
+    /// What it measures.
+    pub quantity: Quantity,
+    /// The unit it comes in.
+    pub unit: Unit,
+}
+
+/// Where a value stands: a JSON pointer (RFC 6901) in its parts, a bare key, the name of a SenML record, or, when it
+/// is empty, the payload as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Path(Vec<String>);
+
+/// The node's own time in a payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeField {
+    /// Where it stands.
+    pub path: Path,
+    /// How it is written.
+    pub unit: TimeUnit,
+}
+
+/// How a time is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeUnit {
+    /// Seconds since 1970, UTC; may have a fraction.
+    Seconds,
+    /// Milliseconds since 1970, UTC.
+    Millis,
+    /// A text in RFC 3339.
+    Rfc3339,
+}
+
+/// Why a payload could not be read at all.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DecodeError {
+    /// It is not what it should be.
+    #[error("not {expected}: {words}")]
+    Syntax {
+        /// What it should be.
+        expected: &'static str,
+        /// What is wrong, and where.
+        words: String,
+    },
+    /// It is in order, but nothing in it is wanted.
+    #[error("nothing in it is wanted: {}", list(wanted))]
+    Nothing {
+        /// What is wanted, and where it was looked for.
+        wanted: Vec<String>,
+    },
+    /// What is wanted is there, but not in a form that can be read.
+    #[error("{}", list(troubles))]
+    Troubles {
+        /// What is wrong with each.
+        troubles: Vec<String>,
+    },
+}
+
+fn list(words: &[String]) -> String {
+    words.join("; ")
+}
+
+/// What has been found so far.
+#[derive(Debug)]
+pub(super) struct Found<'a> {
+    pub(super) measurements: &'a mut Vec<Measurement>,
+    pub(super) troubles: Vec<String>,
+}
+
+impl Path {
+    /// Reads a path as it is written in a configuration: `/a/b`, `a`, or nothing.
+    #[must_use]
+    pub fn parse(written: &str) -> Self {
+        if written.is_empty() {
+            return Self::default();
+        }
+        let Some(pointer) = written.strip_prefix('/') else {
+            return Self(vec![written.to_owned()]);
+        };
+        Self(pointer.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect())
+    }
+
+    pub(super) fn part(&self, depth: usize) -> Option<&str> {
+        self.0.get(depth).map(String::as_str)
+    }
+
+    pub(super) fn depth(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns it as a JSON pointer.
+    #[must_use]
+    pub fn pointer(&self) -> String {
+        let escaped = |part: &String| part.replace('~', "~0").replace('/', "~1");
+        self.0.iter().flat_map(|part| ["/".to_owned(), escaped(part)]).collect()
+    }
+}
+
+impl Found<'_> {
+    pub(super) fn trouble(&mut self, words: String) {
+        if self.troubles.len() < TROUBLES_MAX {
+            self.troubles.push(words);
+        }
+    }
+
+    pub(super) fn value(
+        &mut self,
+        quantity: Quantity,
+        unit: Unit,
+        value: f64,
+        stamp: Option<Stamp>,
+    ) {
+        if self.measurements.len() >= MEASUREMENTS_MAX {
+            self.trouble(format!("more than {MEASUREMENTS_MAX} values in one payload"));
+            return;
+        }
+        let value = value.mul_add(unit.factor, unit.offset);
+        self.measurements.push(Measurement { quantity, value, stamp });
+    }
+}
+
+impl PayloadMap {
+    /// Reads a payload, and appends what is wanted of it. `quantity` is what the topic says of it. Returns what is
+    /// wrong with the values that could not be read beside those that could.
+    ///
+    /// # Errors
+    ///
+    /// When it gives no value at all; then nothing is appended.
+    pub fn decode(
+        &self,
+        payload: &[u8],
+        quantity: Option<&str>,
+        measurements: &mut Vec<Measurement>,
+    ) -> Result<Vec<String>, DecodeError> {
+        let before = measurements.len();
+        let mut found = Found { measurements, troubles: Vec::new() };
+        let read = match self.format {
+            Format::Json => json::object(self, payload, &mut found),
+            Format::JsonArray => json::array(self, payload, &mut found),
+            Format::SenmlJson => senml::from_json(self, payload, &mut found),
+            Format::SenmlCbor => senml::from_cbor(self, payload, &mut found),
+            Format::Number | Format::State => self.number(payload, quantity, &mut found),
+        };
+        let troubles = found.troubles;
+        if let Err(error) = read {
+            measurements.truncate(before);
+            return Err(error);
+        }
+        if measurements.len() > before {
+            return Ok(troubles);
+        }
+        if troubles.is_empty() {
+            Err(self.nothing())
+        } else {
+            Err(DecodeError::Troubles { troubles })
+        }
+    }
+
+    fn number(
+        &self,
+        payload: &[u8],
+        quantity: Option<&str>,
+        found: &mut Found<'_>,
+    ) -> Result<(), DecodeError> {
+        let Some((quantity, unit)) = self.field_of(quantity) else { return Err(self.nothing()) };
+        let text = std::str::from_utf8(payload).map_err(|error| DecodeError::Syntax {
+            expected: "a number",
+            words: format!("not UTF-8 from byte {}", error.valid_up_to()),
+        })?;
+        let text = text.trim();
+        match parse_number(text) {
+            Some(value) => found.value(quantity, unit, value, None),
+            None if self.format == Format::State => {
+                found.trouble(format!("the state is {:?}, not a number", shortened(text)));
+            }
+            None => {
+                let words = format!("{:?}", shortened(text));
+                return Err(DecodeError::Syntax { expected: "a number", words });
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns what a payload that is one number measures: what the topic names, or the only thing it can be.
+    fn field_of(&self, quantity: Option<&str>) -> Option<(Quantity, Unit)> {
+        let Some(name) = quantity else { return self.fields.first().map(|f| (f.quantity, f.unit)) };
+        let named = self.fields.iter().find(|f| f.path.part(0) == Some(name));
+        named.map(|f| (f.quantity, f.unit)).or_else(|| {
+            let quantity = Quantity::from_name(name)?;
+            Some((quantity, *quantity.units().first()?))
+        })
+    }
+
+    fn nothing(&self) -> DecodeError {
+        let wanted =
+            self.fields.iter().map(|f| format!("{} at {:?}", f.quantity, f.path.pointer()));
+        DecodeError::Nothing { wanted: wanted.collect() }
+    }
+}
+
+/// Reads a number as people and programs write it, with a point or a comma; `nan` in any case is not a number.
+pub(super) fn parse_number(text: &str) -> Option<f64> {
+    let plain = text
+        .bytes()
+        .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E' | b','));
+    if !plain {
+        return text.eq_ignore_ascii_case("nan").then_some(f64::NAN);
+    }
+    text.parse().ok().or_else(|| {
+        let one_comma = text.matches(',').count() == 1 && !text.contains('.');
+        if one_comma { text.replace(',', ".").parse().ok() } else { None }
+    })
+}
+
+/// Returns the beginning of a text, for a message.
+pub(super) fn shortened(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+impl TimeUnit {
+    /// Returns a number as a stamp.
+    pub(super) fn stamp(self, value: f64) -> Option<Stamp> {
+        let ms = match self {
+            Self::Seconds => value * 1000.0,
+            Self::Millis => value,
+            Self::Rfc3339 => return None,
+        };
+        // Up to the year 9999; the cast of what is in range is exact.
+        #[expect(clippy::cast_possible_truncation, reason = "the range is checked first")]
+        (0.0..253_402_300_800_000.0).contains(&ms).then(|| Stamp::Unix(ms.round() as i64))
+    }
+
+    /// Returns a text as a stamp.
+    pub(super) fn stamp_of_text(self, text: &str) -> Option<Stamp> {
+        match self {
+            Self::Seconds | Self::Millis => self.stamp(parse_number(text)?),
+            Self::Rfc3339 => {
+                let moment: jiff::Timestamp = text.parse().ok()?;
+                Some(Stamp::Unix(moment.as_millisecond()))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn field(path: &str, quantity: Quantity, unit: &str) -> Field {
+        let unit = *quantity.units().iter().find(|u| u.symbol == unit).unwrap();
+        Field { path: Path::parse(path), quantity, unit }
+    }
+
+    fn map(format: Format) -> PayloadMap {
+        PayloadMap {
+            format,
+            fields: vec![
+                field("level", Quantity::WaterLevel, "cm"),
+                field("/env/t", Quantity::AirTemperature, "°F"),
+                field("/list/1", Quantity::Rain, "mm"),
+            ],
+            time: Some(TimeField { path: Path::parse("/ts"), unit: TimeUnit::Seconds }),
+        }
+    }
+
+    fn read(
+        map: &PayloadMap,
+        payload: &str,
+    ) -> (Vec<Measurement>, Result<Vec<String>, DecodeError>) {
+        let mut measurements = Vec::new();
+        let result = map.decode(payload.as_bytes(), None, &mut measurements);
+        (measurements, result)
+    }
+
+    #[test]
+    fn values_are_found_by_key_and_pointer_and_come_out_in_the_quantitys_own_unit() {
+        let payload =
+            r#"{"env":{"t":212,"x":[1,{"y":2}]},"level":"241,5","list":[9,0.4],"ts":1700000000.5}"#;
+        let (found, troubles) = read(&map(Format::Json), payload);
+        assert_eq!(troubles, Ok(vec![]));
+        let stamp = Some(Stamp::Unix(1_700_000_000_500));
+        let by_quantity = |q| found.iter().find(|m| m.quantity == q).unwrap();
+        assert!((by_quantity(Quantity::WaterLevel).value - 2.415).abs() < 1e-9);
+        assert!((by_quantity(Quantity::AirTemperature).value - 100.0).abs() < 1e-9);
+        assert!((by_quantity(Quantity::Rain).value - 0.4).abs() < 1e-9);
+        assert!(found.iter().all(|m| m.stamp == stamp));
+    }
+
+    #[test]
+    fn one_bad_value_does_not_cost_the_others_and_is_named() {
+        let (found, troubles) =
+            read(&map(Format::Json), r#"{"level":true,"env":{"t":50},"list":null}"#);
+        assert_eq!(found.len(), 1);
+        assert_eq!(troubles.unwrap(), ["/level is true or false, not a number"]);
+        let (found, troubles) =
+            read(&map(Format::Json), r#"{"level":{"cm":4},"env":{"t":"warm"}}"#);
+        assert!(found.is_empty());
+        let Err(DecodeError::Troubles { troubles }) = troubles else { panic!("{troubles:?}") };
+        assert_eq!(
+            troubles,
+            ["/level is an object, not a number", "/env/t is \"warm\", not a number"]
+        );
+    }
+
+    #[test]
+    fn a_payload_without_anything_wanted_says_what_was_looked_for() {
+        let (_, error) = read(&map(Format::Json), r#"{"Level":1}"#);
+        assert!(error.unwrap_err().to_string().contains("water_level at \"/level\""));
+        let (_, error) = read(&map(Format::Json), r#"{"level":1"#);
+        assert!(matches!(error, Err(DecodeError::Syntax { expected: "JSON", .. })));
+    }
+
+    #[test]
+    fn an_array_of_objects_gives_each_its_own_time() {
+        let (found, _) = read(
+            &map(Format::JsonArray),
+            r#"[{"level":1,"ts":10},{"ts":20,"level":2},{"level":3}]"#,
+        );
+        let stamps: Vec<_> = found.iter().map(|m| m.stamp).collect();
+        assert_eq!(stamps, [Some(Stamp::Unix(10_000)), Some(Stamp::Unix(20_000)), None]);
+    }
+
+    #[test]
+    fn a_plain_number_is_what_the_topic_says_or_the_only_thing_it_can_be() {
+        let mut number = map(Format::Number);
+        let mut found = Vec::new();
+        number.decode(b" 240\n", None, &mut found).unwrap();
+        assert!((found[0].value - 2.4).abs() < 1e-9);
+        number.decode(b"7", Some("rain"), &mut found).unwrap();
+        assert_eq!(found[1].quantity, Quantity::Rain);
+        assert!(number.decode(b"7", Some("colour"), &mut found).is_err());
+        assert!(number.decode(b"inf", None, &mut found).is_err());
+        number.decode(b"NaN", None, &mut found).unwrap();
+        assert!(found[2].value.is_nan());
+        number.format = Format::State;
+        assert!(matches!(
+            number.decode(b"unavailable", None, &mut found),
+            Err(DecodeError::Troubles { .. })
+        ));
+    }
+
+    #[test]
+    fn a_time_may_be_rfc_3339_or_milliseconds() {
+        let mut json = map(Format::Json);
+        json.time = Some(TimeField { path: Path::parse("ts"), unit: TimeUnit::Rfc3339 });
+        let (found, _) = read(&json, r#"{"ts":"2022-01-29T12:30:00Z","level":1}"#);
+        assert_eq!(found[0].stamp, Some(Stamp::Unix(1_643_459_400_000)));
+        json.time = Some(TimeField { path: Path::parse("ts"), unit: TimeUnit::Millis });
+        let (found, _) = read(&json, r#"{"ts":1643459400000,"level":1}"#);
+        assert_eq!(found[0].stamp, Some(Stamp::Unix(1_643_459_400_000)));
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_never_panic_and_are_bounded(bytes in prop::collection::vec(any::<u8>(), 0..300), text in "\\PC{0,200}") {
+            for format in [Format::Json, Format::JsonArray, Format::SenmlJson, Format::SenmlCbor, Format::Number, Format::State] {
+                let map = map(format);
+                let mut found = Vec::new();
+                for payload in [&bytes[..], text.as_bytes()] {
+                    let _either = map.decode(payload, Some("rain"), &mut found).is_ok();
+                    prop_assert!(found.len() <= 2 * MEASUREMENTS_MAX);
+                }
+            }
+        }
+    }
+}
