@@ -90,13 +90,7 @@ impl Conditions<'_> {
             _ => self.at_least(section, tests.len())?,
         };
         if needed == tests.len() {
-            let silent: Vec<NodeIndex> = tests
-                .iter()
-                .filter_map(|test| match test {
-                    Test::Silent(node, _) => Some(*node),
-                    Test::Signal(_) | Test::AtLeast(..) => None,
-                })
-                .collect();
+            let silent: Vec<NodeIndex> = tests.iter().flat_map(silent_nodes).collect();
             for test in &mut tests {
                 count_while_silent(test, &silent);
             }
@@ -323,6 +317,19 @@ impl Conditions<'_> {
             self.faults.error(place, message, help);
         } else {
             self.faults.warn(place, message, help);
+        }
+    }
+}
+
+/// Returns the nodes whose silence a condition asks for, itself or by a pattern.
+fn silent_nodes(test: &Test) -> Vec<NodeIndex> {
+    match test {
+        Test::Signal(_) => Vec::new(),
+        Test::Silent(node, _) => vec![*node],
+        Test::AtLeast(_, tests) => {
+            let only = |test: &Test| matches!(test, Test::Silent(..));
+            let nodes = tests.iter().filter(|_| tests.iter().all(only)).flat_map(silent_nodes);
+            nodes.collect()
         }
     }
 }

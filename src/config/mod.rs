@@ -158,23 +158,25 @@ fn check(
     let brokers = mqtt::brokers(root, &gateway.name, faults);
     let topics = topic::topics(root, &mqtt::link_names(&brokers, listener.as_ref()), faults);
     topic::unheard(root, &topics, &nodes, faults);
+    let mut book = RuleBook { version: version(sources), nodes, rules: Vec::new() };
     let known = Known {
         areas: areas.iter().map(|area| area.name.as_str()).collect(),
         roles: roles.iter().map(|settings| settings.role.0.as_str()).collect(),
     };
     let mut texts = Texts::new(
-        (&nodes, &areas),
+        (&book, &areas),
         (&gateway.sender, &gateway.language),
         sms.segments_max,
         outside,
         faults,
     );
-    let conditions = Conditions { nodes: &nodes, faults };
+    let conditions = Conditions { nodes: &book.nodes, faults };
     let judged = rule::rules(root, &known, &conditions, &mut texts);
     let reports = texts.reports;
+    book.rules = judged;
     let config = Config {
         store: gateway::store(root, faults),
-        rules: RuleBook { version: version(sources), nodes, rules: judged },
+        rules: book,
         gateway,
         listener,
         brokers,

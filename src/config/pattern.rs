@@ -3,16 +3,9 @@
 use super::amount::{Complaint, complain};
 
 /// One level of a topic template.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Level<'t> {
-    before: &'t str,
-    fill: Option<Fill>,
-    after: &'t str,
-}
-
-/// What stands for itself in no level of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fill {
+enum Level<'t> {
+    Literal(&'t str),
     Node,
     Quantity,
     Any,
@@ -40,24 +33,24 @@ impl<'t> TopicTemplate<'t> {
         }
         let levels = written.split('/').map(level).collect::<Result<Vec<_>, _>>()?;
         let template = Self { levels };
-        match template.count(Fill::Node) {
+        match template.count(Level::Node) {
             0 => return complain("the template does not say where the node stands", TEMPLATE_HELP),
             1 => {}
             2.. => return complain("the template has {node} twice", TEMPLATE_HELP),
         }
-        if template.count(Fill::Quantity) > 1 {
+        if template.count(Level::Quantity) > 1 {
             return complain("the template has {quantity} twice", TEMPLATE_HELP);
         }
         Ok(template)
     }
 
-    fn count(&self, fill: Fill) -> usize {
-        self.levels.iter().filter(|level| level.fill == Some(fill)).count()
+    fn count(&self, wanted: Level<'_>) -> usize {
+        self.levels.iter().filter(|level| **level == wanted).count()
     }
 
     /// Returns whether topics say what is measured.
     pub(super) fn names_quantity(&self) -> bool {
-        self.count(Fill::Quantity) == 1
+        self.count(Level::Quantity) == 1
     }
 
     /// Returns a topic that both templates match, if there is one.
@@ -73,63 +66,31 @@ impl<'t> TopicTemplate<'t> {
 impl Level<'_> {
     /// Returns a text that both match, if there is one.
     fn overlap(&self, other: &Self) -> Option<String> {
-        let (a, b) = if self.fill.is_none() { (other, self) } else { (self, other) };
-        match (a.fill, b.fill) {
-            (None, _) => (a.before == b.before).then(|| a.before.to_owned()),
-            (Some(_), None) => {
-                let middle = b.before.strip_prefix(a.before)?.strip_suffix(a.after)?;
-                (!middle.is_empty()).then(|| b.before.to_owned())
+        match (*self, *other) {
+            (Self::Literal(a), Self::Literal(b)) => (a == b).then(|| a.to_owned()),
+            (Self::Literal(text), Self::Node | Self::Quantity | Self::Any)
+            | (Self::Node | Self::Quantity | Self::Any, Self::Literal(text)) => {
+                Some(text.to_owned())
             }
-            (Some(_), Some(_)) => {
-                let before = longer(a.before, b.before, |long, short| long.starts_with(short))?;
-                let after = longer(a.after, b.after, |long, short| long.ends_with(short))?;
-                Some(format!("{before}x{after}"))
+            (Self::Node | Self::Quantity | Self::Any, Self::Node | Self::Quantity | Self::Any) => {
+                Some("x".to_owned())
             }
         }
     }
-}
-
-fn longer<'t>(a: &'t str, b: &'t str, fits: fn(&str, &str) -> bool) -> Option<&'t str> {
-    let (long, short) = if a.len() >= b.len() { (a, b) } else { (b, a) };
-    fits(long, short).then_some(long)
 }
 
 fn level(written: &str) -> Result<Level<'_>, Complaint> {
-    if written.is_empty() {
-        return complain("a level of the template is empty", TEMPLATE_HELP);
+    match written {
+        "" => complain("a level of the template is empty", TEMPLATE_HELP),
+        "{node}" => Ok(Level::Node),
+        "{quantity}" => Ok(Level::Quantity),
+        "+" => Ok(Level::Any),
+        text if text.contains(['{', '}', '+', '#', '\0']) => complain(
+            format!("\"{text}\" cannot stand in a template"),
+            "a level is plain text, {node}, {quantity}, or + for anything",
+        ),
+        text => Ok(Level::Literal(text)),
     }
-    if written == "+" {
-        return Ok(Level { before: "", fill: Some(Fill::Any), after: "" });
-    }
-    if written.contains(['+', '#']) {
-        return complain(
-            format!("\"{written}\" cannot stand in a template"),
-            "+ stands alone in a level, and # has no place: write a + for each level",
-        );
-    }
-    let Some((before, rest)) = written.split_once('{') else {
-        if written.contains('}') {
-            return complain("a brace without its partner", TEMPLATE_HELP);
-        }
-        return Ok(Level { before: written, fill: None, after: "" });
-    };
-    let Some((word, after)) = rest.split_once('}') else {
-        return complain("a brace without its partner", TEMPLATE_HELP);
-    };
-    let fill = match word {
-        "node" => Fill::Node,
-        "quantity" => Fill::Quantity,
-        other => {
-            return complain(
-                format!("unknown placeholder {{{other}}}"),
-                "a template knows {node} and {quantity}",
-            );
-        }
-    };
-    if before.contains('}') || after.contains(['{', '}']) {
-        return complain("a level has one placeholder at most", TEMPLATE_HELP);
-    }
-    Ok(Level { before, fill: Some(fill), after })
 }
 
 /// Checks a topic filter: MQTT 5 §4.7.1.
@@ -191,11 +152,8 @@ mod tests {
             both
         };
         assert_eq!(overlap("field/{node}/up", "+/{node}/up").as_deref(), Some("field/x/up"));
-        assert_eq!(overlap("s/{node}_level/state", "s/{node}_rain/state"), None);
-        assert_eq!(
-            overlap("s/{node}/state", "s/{node}_rain/state").as_deref(),
-            Some("s/x_rain/state")
-        );
+        assert_eq!(overlap("s/{node}/level", "s/{node}/rain"), None);
+        assert_eq!(overlap("s/{node}/{quantity}", "s/+/{node}").as_deref(), Some("s/x/x"));
         assert_eq!(overlap("a/{node}/up", "a/b/{node}"), Some("a/b/up".into()));
         assert_eq!(overlap("a/{node}", "a/{node}/up"), None);
     }

@@ -226,7 +226,8 @@ pub struct Topic {
     pub template: String,
     /// What a payload is.
     pub format: Format,
-    /// Where values stand in a payload; for `number` and `state` at most one, whose path is empty.
+    /// Where values stand in a payload. For `number` and `state` one whose path is empty, or, where the template has
+    /// `{quantity}`, what stands there.
     pub fields: Vec<Field>,
     /// Where the node's own time stands in a payload.
     pub time: Option<TimeField>,
@@ -255,7 +256,7 @@ pub enum Format {
 /// One value of a payload.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Field {
-    /// JSON pointer, or name of a SenML record; empty for the payload as a whole.
+    /// JSON pointer, name of a SenML record, or what stands for `{quantity}`; empty for the payload as a whole.
     pub path: String,
     /// What it measures.
     pub quantity: Quantity,

@@ -6,23 +6,21 @@ use super::limit::Scale;
 use super::section::Section;
 use super::settings::{Area, SegmentCount, TextReport};
 use crate::domain::node::Node;
-use crate::domain::rule::{Leaf, LevelRule, Test};
+use crate::domain::plan::value_words;
+use crate::domain::rule::{Leaf, LevelRule, RuleBook, Test};
 use crate::domain::text::{Placeholder, Template, TemplateError};
-use crate::domain::warning::Level;
+use crate::domain::warning::{Level, Observed};
 use std::collections::BTreeMap;
 
-/// Longest clock time of the same day.
+/// A clock time: all are as long.
 const TIME_LONGEST: &str = "23:59";
-
-/// Longest clock time of another day.
-const UNTIL_LONGEST: &str = "31.12. 23:59";
 
 /// Number of a warning and an alert such as only a gateway of many years has.
 const TAG_LONGEST: &str = "#99999-99";
 
 /// Reads texts, rule by rule.
 pub(super) struct Texts<'a> {
-    pub(super) nodes: &'a [Node],
+    pub(super) book: &'a RuleBook,
     pub(super) areas: &'a [Area],
     pub(super) sender: &'a str,
     pub(super) language: &'a str,
@@ -39,7 +37,7 @@ pub(super) struct Texts<'a> {
 
 impl<'a> Texts<'a> {
     pub(super) fn new(
-        (nodes, areas): (&'a [Node], &'a [Area]),
+        (book, areas): (&'a RuleBook, &'a [Area]),
         (sender, language): (&'a str, &'a str),
         segments_max: u8,
         outside: &'a Outside<'a>,
@@ -48,7 +46,7 @@ impl<'a> Texts<'a> {
         let (reports, languages) = (Vec::new(), Vec::new());
         let [rule, area] = [const { String::new() }; 2];
         Self {
-            nodes,
+            book,
             areas,
             sender,
             language,
@@ -143,9 +141,11 @@ impl<'a> Texts<'a> {
         let mut texts = BTreeMap::new();
         for (language, text, place) in written {
             if let Some(template) = self.template(text, place) {
-                if valueless && text.contains("{value}") {
-                    let help = "remove it: the condition looks at no signal";
-                    self.faults.error(place, "{value} has no value here", help);
+                for word in ["{value}", "{place}"] {
+                    if valueless && text.contains(word) {
+                        let help = "remove it: the condition looks at no signal";
+                        self.faults.error(place, format!("{word} stays empty here"), help);
+                    }
                 }
                 self.count(&template, language, level, leaves, place);
                 texts.insert(language.to_owned(), template);
@@ -245,23 +245,19 @@ impl<'a> Texts<'a> {
             Placeholder::Place => {
                 let nodes = leaves.iter().filter_map(|leaf| self.node(leaf));
                 let mut places: Vec<String> = nodes.map(|node| node.place.clone()).collect();
-                if places.is_empty() {
-                    places = self.nodes.iter().map(|node| node.place.clone()).collect();
-                }
                 places.sort();
                 places.dedup();
                 places
             }
             Placeholder::Value => leaves.iter().flat_map(|leaf| self.values(leaf)).collect(),
-            Placeholder::Time => vec![TIME_LONGEST.to_owned()],
-            Placeholder::Until => vec![UNTIL_LONGEST.to_owned()],
+            Placeholder::Time | Placeholder::Until => vec![TIME_LONGEST.to_owned()],
             Placeholder::Sender => vec![self.sender.to_owned()],
             Placeholder::Tag => vec![TAG_LONGEST.to_owned()],
         }
     }
 
     fn node(&self, leaf: &Leaf) -> Option<&'a Node> {
-        self.nodes.get(usize::try_from(leaf.signal.node.0).ok()?)
+        self.book.nodes.get(usize::try_from(leaf.signal.node.0).ok()?)
     }
 
     fn values(&self, leaf: &Leaf) -> Vec<String> {
@@ -269,7 +265,7 @@ impl<'a> Texts<'a> {
         let sensor = node.sensors.iter().find(|sensor| sensor.quantity == leaf.signal.quantity);
         let Some(sensor) = sensor else { return Vec::new() };
         let scale = Scale::of(&leaf.signal, node, sensor);
-        let text = |value| leaf.signal.value_text(value, sensor.decimals);
+        let text = |value| value_words(self.book, &Observed { signal: leaf.signal, value });
         vec![text(scale.low), text(scale.high)]
     }
 }

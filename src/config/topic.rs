@@ -47,8 +47,13 @@ pub(super) fn topics(root: &Section<'_>, links: &[String], faults: &Faults<'_>) 
             Err(_) => continue,
         };
         let Some(format) = format(&section) else { continue };
-        let fields = if matches!(format, Format::Number | Format::State) {
-            whole_payload(&section, names_quantity, faults).into_iter().collect()
+        let one_value = matches!(format, Format::Number | Format::State);
+        if names_quantity && !one_value {
+            let help = "use format \"number\" or \"state\", or remove {quantity}";
+            faults.error(place, "a payload of several values names them itself", help);
+        }
+        let fields = if one_value && !names_quantity {
+            whole_payload(&section, faults).into_iter().collect()
         } else {
             fields(&section, format, names_quantity, faults)
         };
@@ -91,27 +96,10 @@ fn overlaps(
 }
 
 /// Reads what a payload measures that is one value.
-fn whole_payload(
-    section: &Section<'_>,
-    names_quantity: bool,
-    faults: &Faults<'_>,
-) -> Option<Field> {
+fn whole_payload(section: &Section<'_>, faults: &Faults<'_>) -> Option<Field> {
     if section.written("field").is_some() {
         let help = "write `quantity` and `unit` in the topic itself";
         faults.error(section.key_place("field"), "a payload of one value has no fields", help);
-    }
-    if names_quantity {
-        for key in ["quantity", "unit"] {
-            if section.written(key).is_some() {
-                let help = "remove it, or {quantity} from the template";
-                faults.error(
-                    section.key_place(key),
-                    "the topic says already what is measured",
-                    help,
-                );
-            }
-        }
-        return None;
     }
     if section.written("quantity").is_none() {
         let help = "add `quantity`, or {quantity} to the template";
@@ -130,7 +118,7 @@ fn unit_at(section: &Section<'_>, quantity: Quantity, faults: &Faults<'_>) -> Op
     read.map_err(|complaint| faults.error(place, complaint.message, complaint.help)).ok()
 }
 
-/// Reads the fields of a payload of several values.
+/// Reads the fields of a payload of several values, or of topics that say what is measured.
 fn fields(
     section: &Section<'_>,
     format: Format,
@@ -140,20 +128,12 @@ fn fields(
     for key in ["quantity", "unit"] {
         if section.written(key).is_some() {
             let help = "write it in a `[topic.field]`";
-            faults.error(section.key_place(key), "this format has several values", help);
+            faults.error(section.key_place(key), "there are several values", help);
         }
     }
-    if names_quantity {
-        let help = "use format \"number\" or \"state\", or remove {quantity}";
-        faults.error(
-            section.place_of("template"),
-            "a payload of several values names them itself",
-            help,
-        );
-    }
-    let senml = matches!(format, Format::SenmlJson | Format::SenmlCbor);
+    let pointers = matches!(format, Format::Json | Format::JsonArray);
     let written = section.named("field");
-    if written.is_empty() && !senml {
+    if written.is_empty() && !names_quantity {
         let help =
             "add such as [topic.field] level = { quantity = \"water_level\", unit = \"cm\" }";
         faults.missing(section.place, "the topic has no fields", help);
@@ -161,13 +141,15 @@ fn fields(
     written
         .iter()
         .filter_map(|field| {
-            let path = if senml || field.name.starts_with('/') {
+            let path = if !pointers || field.name.starts_with('/') {
                 field.name.to_owned()
             } else {
                 // RFC 6901 §3: `~` and `/` are escaped in a pointer.
                 format!("/{}", field.name.replace('~', "~0").replace('/', "~1"))
             };
-            check_pointer(&path, senml, field.place, faults);
+            if pointers {
+                check_pointer(&path, field.place, faults);
+            }
             let quantity = quantity_at(field, "quantity", faults)?;
             Some(Field { path, quantity, unit: unit_at(field, quantity, faults)? })
         })
@@ -175,9 +157,9 @@ fn fields(
 }
 
 /// Reports `~` that stands for nothing: RFC 6901 §3.
-fn check_pointer(path: &str, senml: bool, at: Place, faults: &Faults<'_>) {
+fn check_pointer(path: &str, at: Place, faults: &Faults<'_>) {
     let sound = path.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
-    if !(senml || path.starts_with('/') && sound) {
+    if !(path.starts_with('/') && sound) {
         let help = "write such as \"/data/level\"; ~0 is ~ and ~1 is /";
         faults.error(at, format!("\"{path}\" is no JSON pointer"), help);
     }
@@ -192,7 +174,7 @@ fn time(section: &Section<'_>, format: Format, faults: &Faults<'_>) -> Option<Ti
         return None;
     }
     let path = if path.starts_with('/') { path } else { format!("/{path}") };
-    check_pointer(&path, false, place, faults);
+    check_pointer(&path, place, faults);
     let word: String = section.get("time_unit");
     let unit = match word.as_str() {
         "ms" => TimeUnit::Millis,
@@ -204,11 +186,8 @@ fn time(section: &Section<'_>, format: Format, faults: &Faults<'_>) -> Option<Ti
 
 /// Warns of sensors whose readings no topic can bring.
 pub(super) fn unheard(root: &Section<'_>, topics: &[Topic], nodes: &[Node], faults: &Faults<'_>) {
-    // A topic may name the quantity itself, and so may a SenML record.
-    let any = |topic: &Topic| {
-        topic.fields.is_empty() || matches!(topic.format, Format::SenmlJson | Format::SenmlCbor)
-    };
-    if topics.iter().any(any) {
+    // A topic that names the quantity can name any.
+    if topics.iter().any(|topic| topic.template.contains("{quantity}")) {
         return;
     }
     let brought = |quantity| {

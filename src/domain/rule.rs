@@ -165,25 +165,6 @@ pub struct Signal {
     pub function: Function,
 }
 
-impl Signal {
-    /// Returns `value` as texts show it: with its unit, and `decimals` digits after the point.
-    #[must_use]
-    pub fn value_text(&self, value: f64, decimals: u8) -> String {
-        let digits = usize::from(decimals);
-        let symbol = self.quantity.symbol();
-        match self.function {
-            Function::Count(_) => format!("{value:.0}"),
-            Function::Rate(_) => format!("{value:.digits$} {symbol}/h"),
-            Function::Last
-            | Function::Min(_)
-            | Function::Max(_)
-            | Function::Mean(_)
-            | Function::Sum(_)
-            | Function::Change(_) => format!("{value:.digits$} {symbol}"),
-        }
-    }
-}
-
 /// What is made of readings. Windows are of event time, end with the newest reading, and hold what is newer than
 /// that by less than their length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -189,8 +189,8 @@ const TOPIC_KEYS: &[Key] = &[
 static FIELD: Table = Table {
     header: "[topic.field]",
     doc: "One line a value: `NAME = { quantity = …, unit = … }`. NAME is a member of the object, a JSON \
-         pointer such as `\"/data/level\"`, or the name of a SenML record. A SenML record named like a \
-         quantity needs no line.",
+         pointer such as `\"/data/level\"`, or the name of a SenML record. Where the template has \
+         `{quantity}`, NAME is what stands there; a quantity's own name needs no line.",
     keys: FIELD_KEYS,
     also: None,
 };
