@@ -85,15 +85,18 @@ impl Scale {
     }
 
     fn never(&self, value: f64) -> Complaint {
+        // Readings that are doubted at first, or come more often than promised, could prove it wrong.
+        let often = if self.certain { "never" } else { "hardly ever" };
         Complaint {
-            message: format!("{} is never reached", self.text(value)),
+            message: format!("{} is {often} reached", self.text(value)),
             help: self.span(&format!("choose a threshold between them, or mend `{}`", self.bound)),
         }
     }
 
     fn always(&self, value: f64) -> Complaint {
+        let often = if self.certain { "always" } else { "almost always" };
         Complaint {
-            message: format!("{} is always reached", self.text(value)),
+            message: format!("{} is {often} reached", self.text(value)),
             help: self.span(&format!("choose a threshold between them, or mend `{}`", self.bound)),
         }
     }

@@ -422,6 +422,31 @@ fn the_base_of_the_corpus_is_sound_itself() {
 }
 
 #[test]
+fn a_template_that_is_taken_here_is_taken_where_topics_are_read() {
+    for template in [
+        "a/{node}",
+        "+/{node}/{quantity}",
+        "{node}",
+        "a/b",
+        "{node}/{node}",
+        "{node}/#",
+        "a/{nod}",
+        "a/x{node}",
+        "a+/{node}",
+        "{node}/{quantity}/{quantity}",
+    ] {
+        let topic = format!("[[topic]]\ntemplate = \"{template}\"\nformat = \"number\"\n");
+        let quantity = if template.contains("quantity") { "" } else { "quantity = \"rain\"\n" };
+        // Without the base's own topic, so that nothing overlaps.
+        let (before, rest) = BASE.split_once("[[topic]]").unwrap();
+        let (_, after) = rest.split_once("format = \"number\"\n").unwrap();
+        let found = parse(&[source("k", &format!("{topic}{quantity}{before}{after}"))], &OUTSIDE);
+        let wire = kengele::wire::topic::Template::parse(template);
+        assert_eq!(found.is_ok(), wire.is_ok(), "{template}: {found:?} {wire:?}");
+    }
+}
+
+#[test]
 fn two_files_may_not_share_a_name_and_rules_may_not_set_the_gateway() {
     let main = source("kengele.toml", BASE);
     let more = source(
