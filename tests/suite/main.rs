@@ -3,5 +3,6 @@
 
 #![allow(missing_docs, unreachable_pub, reason = "tests are read by their names")]
 
+mod config;
 mod peers;
 mod sms_codec;

@@ -1,0 +1,79 @@
+//! The file as a whole, the gateway itself, its store.
+
+use super::{Key, Kind, Table, channels, default, mqtt, optional, required, rules};
+
+/// The top of `kengele.toml`.
+pub(in crate::config) static ROOT: Table = Table {
+    header: "",
+    doc: "",
+    keys: &[
+        required("gateway", Kind::Table(&GATEWAY), "The gateway itself."),
+        optional("store", Kind::Table(&STORE), "How long things are kept."),
+        optional("listener", Kind::Table(&mqtt::LISTENER), "The embedded MQTT listener."),
+        optional("broker", Kind::Tables(&mqtt::BROKER), "MQTT brokers that others run."),
+        optional("topic", Kind::Tables(&mqtt::TOPIC), "How publications become readings."),
+        optional("node", Kind::Named(&rules::NODE), "Field units that report."),
+        optional("area", Kind::Named(&rules::AREA), "Areas that can be warned."),
+        optional("role", Kind::Named(&channels::ROLE), "Roles of recipients."),
+        optional("sms", Kind::Table(&channels::SMS), "What holds for every text message."),
+        optional("modem", Kind::Named(&channels::MODEM), "Modems on serial ports."),
+        optional(
+            "sms_provider",
+            Kind::Named(&channels::PROVIDER),
+            "Providers of text messages over HTTP.",
+        ),
+        optional("rule", Kind::Named(&rules::RULE), "Conditions and the warnings that they raise."),
+    ],
+    also: None,
+};
+
+static GATEWAY: Table =
+    Table { header: "[gateway]", doc: "The gateway itself.", keys: GATEWAY_KEYS, also: None };
+
+const GATEWAY_KEYS: &[Key] = &[
+    required("name", Kind::Name, "Its name: unique among the gateways of one hub."),
+    required("sender", Kind::Text, "Who speaks: `{sender}` in texts."),
+    required(
+        "language",
+        Kind::Language,
+        "The language that every text must have; recipients without a text in theirs get this one.",
+    ),
+    default(
+        "timezone",
+        Kind::Text,
+        "\"local\"",
+        "Where clock times in texts are told: `local`, or a name such as `Africa/Dar_es_Salaam`.",
+    ),
+    default("data", Kind::Path, "\"/var/lib/kengele\"", "Folder of the database."),
+    default(
+        "socket",
+        Kind::Path,
+        "\"/run/kengele/kengele.sock\"",
+        "Local socket on which the running gateway answers the command line.",
+    ),
+];
+
+static STORE: Table =
+    Table { header: "[store]", doc: "How long things are kept.", keys: STORE_KEYS, also: None };
+
+const STORE_KEYS: &[Key] = &[
+    default(
+        "keep_readings",
+        Kind::Span,
+        "\"730 d\"",
+        "Older readings are removed; those behind a warning stay.",
+    ),
+    default(
+        "keep_deliveries",
+        Kind::Span,
+        "\"90 d\"",
+        "Older deliveries that are settled lose their text and number.",
+    ),
+    default(
+        "keep_undecoded",
+        Kind::Whole(0, 1_000_000),
+        "1000",
+        "How many payloads are kept that could not be decoded.",
+    ),
+    default("size_max", Kind::Size, "\"2 GB\"", "Most that the database may take on disk."),
+];

@@ -1,0 +1,445 @@
+//! What a checked configuration holds: plain values, every unit converted, every name known.
+
+use crate::domain::quantity::{Quantity, Unit};
+use crate::domain::recipient::{PhoneNumber, Role};
+use crate::domain::rule::RuleBook;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Everything that the files say, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The gateway itself.
+    pub gateway: Gateway,
+    /// How long things are kept.
+    pub store: Store,
+    /// The embedded MQTT listener; `None` when the file has no `[listener]`.
+    pub listener: Option<Listener>,
+    /// Brokers that others run.
+    pub brokers: Vec<Broker>,
+    /// How publications become readings.
+    pub topics: Vec<Topic>,
+    /// Areas that can be warned.
+    pub areas: Vec<Area>,
+    /// Roles of recipients, each with its channels.
+    pub roles: Vec<RoleSettings>,
+    /// Modems.
+    pub modems: Vec<Modem>,
+    /// Providers of text messages over HTTP.
+    pub providers: Vec<SmsProvider>,
+    /// What holds for every text message.
+    pub sms: Sms,
+    /// Declared nodes and the rules that judge their readings.
+    pub rules: RuleBook,
+}
+
+impl Config {
+    /// Returns the area of that name.
+    #[must_use]
+    pub fn area(&self, name: &str) -> Option<&Area> {
+        self.areas.iter().find(|area| area.name == name)
+    }
+
+    /// Returns every file that holds a secret, with the key that names it.
+    pub fn secret_files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let listener = self.listener.iter().flat_map(|listener| {
+            let passwords =
+                listener.credentials.iter().map(|c| ("password_file", &c.password_file));
+            passwords.chain(listener.tls.iter().map(|tls| ("tls_key_file", &tls.key)))
+        });
+        let brokers = self.brokers.iter().filter_map(|broker| broker.password_file.as_ref());
+        let pins = self.modems.iter().filter_map(|modem| modem.pin_file.as_ref());
+        let providers = self.providers.iter().flat_map(|provider| {
+            let hooks = provider.webhook.iter().map(|w| ("path_secret_file", &w.path_secret_file));
+            provider.secret_files.values().map(|path| ("secret_files", path)).chain(hooks)
+        });
+        let all = listener
+            .chain(brokers.map(|path| ("password_file", path)))
+            .chain(pins.map(|path| ("pin_file", path)))
+            .chain(providers);
+        all.map(|(key, path)| (key, path.as_path()))
+    }
+
+    /// Returns the settings of that role.
+    #[must_use]
+    pub fn role(&self, role: &Role) -> Option<&RoleSettings> {
+        self.roles.iter().find(|settings| settings.role == *role)
+    }
+}
+
+/// `[gateway]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// Its name: lower-case letters, digits and `-`.
+    pub name: String,
+    /// Who speaks: `{sender}` in texts.
+    pub sender: String,
+    /// BCP 47 tag of the language that every text must have, and that a recipient without a text in theirs gets.
+    pub language: String,
+    /// Where clock times in texts are told.
+    pub timezone: Timezone,
+    /// Folder of the database.
+    pub data: PathBuf,
+    /// Local socket on which a running gateway answers.
+    pub socket: PathBuf,
+}
+
+/// Where clock times are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Timezone {
+    /// As the operating system is set.
+    Local,
+    /// A name of the IANA time zone database.
+    Named(String),
+}
+
+/// `[store]`: how long things are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// Readings older than this are removed; those behind a warning stay.
+    pub keep_readings: Duration,
+    /// Settled deliveries older than this lose their text and number.
+    pub keep_deliveries: Duration,
+    /// Most payloads kept that could not be decoded.
+    pub keep_undecoded: u32,
+    /// Most bytes that the database may take on disk.
+    pub size_max: u64,
+}
+
+/// `[listener]`: the embedded MQTT listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Addresses without TLS.
+    pub listen: Vec<SocketAddr>,
+    /// Addresses with TLS.
+    pub listen_tls: Vec<SocketAddr>,
+    /// Certificate and key; present when `listen_tls` is not empty.
+    pub tls: Option<TlsFiles>,
+    /// Whether a client without a user name may publish and subscribe.
+    pub anonymous: bool,
+    /// Who may connect.
+    pub credentials: Vec<Credential>,
+    /// Bounds.
+    pub limits: ListenerLimits,
+}
+
+/// PEM files of a TLS server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificate chain.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// Bounds of the listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// Most connections at a time.
+    pub connections_max: u32,
+    /// Longest packet, bytes.
+    pub packet_bytes_max: u32,
+    /// Most publications of one client that await their acknowledgement.
+    pub inflight_max: u16,
+    /// Most publications of one client, over time.
+    pub rate_max: Rate,
+    /// Longest time that a session outlives its connection.
+    pub session_expiry_max: Duration,
+    /// Most messages kept for a subscriber that is away.
+    pub session_queue_max: u32,
+}
+
+/// `[[listener.credential]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// User name.
+    pub user: String,
+    /// File that holds the password or its Argon2 hash.
+    pub password_file: PathBuf,
+    /// Nodes that it may publish for, patterns resolved: whatever topic a template makes of them.
+    pub nodes: Vec<String>,
+    /// Topic filters that it may publish to besides.
+    pub publish: Vec<String>,
+    /// Topic filters that it may subscribe to.
+    pub subscribe: Vec<String>,
+}
+
+/// How many in what time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rate {
+    /// How many; at least one.
+    pub count: u32,
+    /// In what time; longer than zero.
+    pub per: Duration,
+}
+
+impl Rate {
+    /// Returns the mean time from one to the next.
+    #[must_use]
+    pub fn interval(self) -> Duration {
+        self.per / self.count.max(1)
+    }
+}
+
+/// `[[broker]]`: an MQTT broker that others run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broker {
+    /// Its name here.
+    pub name: String,
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Whether the connection is TLS.
+    pub tls: bool,
+    /// Which MQTT.
+    pub protocol: Protocol,
+    /// Client identifier.
+    pub client_id: String,
+    /// User name.
+    pub user: Option<String>,
+    /// File that holds the password.
+    pub password_file: Option<PathBuf>,
+    /// File with the certificate authority that signed the broker's certificate; `None`: the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// Longest silence on the connection.
+    pub keep_alive: Duration,
+    /// How long the broker keeps the session when the gateway is away.
+    pub session_expiry: Duration,
+}
+
+/// A version of MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// MQTT 3.1.1.
+    V3,
+    /// MQTT 5.
+    V5,
+}
+
+/// `[[topic]]`: how the publications on some topics become readings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Topic {
+    /// Topic with `{node}`, perhaps `{quantity}`, and `+` for a level that does not matter.
+    pub template: String,
+    /// What a payload is.
+    pub format: Format,
+    /// Where values stand in a payload. For `number` and `state` one whose path is empty, or, where the template has
+    /// `{quantity}`, what stands there.
+    pub fields: Vec<Field>,
+    /// Where the node's own time stands in a payload.
+    pub time: Option<TimeField>,
+    /// Names of the brokers that it holds for, and `listener`; empty: all.
+    pub from: Vec<String>,
+}
+
+/// What a payload is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Format {
+    /// A JSON object.
+    Json,
+    /// A JSON array of objects.
+    JsonArray,
+    /// A SenML pack in JSON (RFC 8428).
+    SenmlJson,
+    /// A SenML pack in CBOR (RFC 8428).
+    SenmlCbor,
+    /// A number as text.
+    Number,
+    /// The state of one entity, as Home Assistant, Tasmota and ESPHome publish it: a number, or a word such as
+    /// `unavailable`.
+    State,
+}
+
+/// One value of a payload.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    /// JSON pointer, name of a SenML record, or what stands for `{quantity}`; empty for the payload as a whole.
+    pub path: String,
+    /// What it measures.
+    pub quantity: Quantity,
+    /// The unit it comes in; the quantity's own when the file names none.
+    pub unit: Unit,
+}
+
+/// The node's own time in a payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeField {
+    /// JSON pointer.
+    pub path: String,
+    /// How it is written.
+    pub unit: TimeUnit,
+}
+
+/// How a time is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeUnit {
+    /// Seconds since 1970, UTC; may have a fraction.
+    Seconds,
+    /// Milliseconds since 1970, UTC.
+    Millis,
+    /// A text in RFC 3339.
+    Rfc3339,
+}
+
+/// `[area.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Area {
+    /// Its name in rules and in the list of recipients.
+    pub name: String,
+    /// What people call it.
+    pub title: String,
+    /// What people call it in other languages.
+    pub titles: BTreeMap<String, String>,
+}
+
+impl Area {
+    /// Returns what people call it in `language`.
+    #[must_use]
+    pub fn title_in(&self, language: &str) -> &str {
+        self.titles.get(language).unwrap_or(&self.title)
+    }
+}
+
+/// `[role.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleSettings {
+    /// Which role.
+    pub role: Role,
+    /// Names of modems and providers, in the order in which they are tried.
+    pub channels: Vec<String>,
+    /// Whether texts show at once instead of being stored (class 0), where the channel can.
+    pub flash: bool,
+}
+
+/// `[modem.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Modem {
+    /// Its name here.
+    pub name: String,
+    /// Serial port.
+    pub port: PathBuf,
+    /// Bits a second, in the order in which they are tried.
+    pub bauds: Vec<u32>,
+    /// File that holds the PIN of the SIM; `None`: it has none.
+    pub pin_file: Option<PathBuf>,
+    /// Name of its quirks, when it does not say itself what it is.
+    pub model: Option<String>,
+    /// Number of the service centre, when the SIM knows none.
+    pub service_centre: Option<PhoneNumber>,
+    /// Its own number, for the loop-back check.
+    pub own_number: Option<PhoneNumber>,
+    /// Most segments, over time.
+    pub rate: Rate,
+    /// How to ask for the balance.
+    pub balance: Option<Balance>,
+    /// How often it texts itself; `None`: never.
+    pub loopback_every: Option<Duration>,
+    /// Command and arguments that cut and restore its power.
+    pub power_cycle: Vec<String>,
+}
+
+/// `[modem.NAME.balance]`: how to ask for the balance, and where it stands in the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Balance {
+    /// What to dial, such as `*102#`.
+    pub code: String,
+    /// What stands before the amount; empty: the first number is the amount.
+    pub before: String,
+    /// What stands after the amount; empty: anything.
+    pub after: String,
+}
+
+/// `[sms_provider.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmsProvider {
+    /// Its name here.
+    pub name: String,
+    /// Preset that knows its interface, or `custom`.
+    pub preset: String,
+    /// File with a preset of one's own; present when `preset` is `custom`.
+    pub preset_file: Option<PathBuf>,
+    /// Address, when it is not the preset's.
+    pub url: Option<String>,
+    /// Sender's name, number or short code.
+    pub from: Option<String>,
+    /// Country calling code in digits.
+    pub country_code: Option<String>,
+    /// Values of the preset's placeholders that are no secret, such as `username`.
+    pub settings: BTreeMap<String, String>,
+    /// Files with the values of the preset's placeholders that are secret, such as `api_key`.
+    pub secret_files: BTreeMap<String, PathBuf>,
+    /// Most messages, over time.
+    pub rate: Rate,
+    /// Longest wait for an answer.
+    pub timeout: Duration,
+    /// File with the certificate authority that signed the provider's certificate; `None`: the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// How often delivery reports are asked for; `None`: never.
+    pub poll_every: Option<Duration>,
+    /// Where delivery reports come in.
+    pub webhook: Option<Webhook>,
+}
+
+/// Where delivery reports of a provider come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Address at which the provider reaches it.
+    pub public_url: String,
+    /// File with the path of the requests: whoever knows it can report deliveries.
+    pub path_secret_file: PathBuf,
+}
+
+/// `[sms]`: what holds for every text message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sms {
+    /// Most segments a day; danger may overdraw it.
+    pub budget_per_day: u32,
+    /// Most segments of one text, in its worst case.
+    pub segments_max: u8,
+    /// What one segment costs, for summaries.
+    pub price_per_segment: Option<Price>,
+    /// Most attempts at one delivery by one channel before the next is tried.
+    pub attempts_max: u8,
+    /// Wait after a first failed attempt; doubles with each.
+    pub retry_delay: Duration,
+    /// Longest wait between attempts.
+    pub retry_delay_max: Duration,
+}
+
+/// An amount of money.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Price {
+    /// How much.
+    pub amount: f64,
+    /// ISO 4217 code of the currency.
+    pub currency: String,
+}
+
+/// How long a text is as the network counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentCount {
+    /// Segments that it takes.
+    pub segments: u32,
+    /// Whether a letter outside the GSM alphabet makes it UCS-2.
+    pub unicode: bool,
+}
+
+/// What one text of a rule takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextReport {
+    /// Name of the rule.
+    pub rule: String,
+    /// Its level; `None` for the all-clear.
+    pub level: Option<crate::domain::warning::Level>,
+    /// Language of the text.
+    pub language: String,
+    /// The text with the longest that each placeholder can become.
+    pub worst: String,
+    /// What that takes.
+    pub count: SegmentCount,
+}

@@ -1,0 +1,211 @@
+//! `[[topic]]`: how publications become readings.
+
+use super::amount;
+use super::document::{Faults, Place};
+use super::keys::FORMATS;
+use super::measure::quantity_at;
+use super::pattern::TopicTemplate;
+use super::people::unknown;
+use super::section::Section;
+use super::settings::{Field, Format, TimeField, TimeUnit, Topic};
+use crate::domain::node::Node;
+use crate::domain::quantity::{Quantity, Unit};
+use std::collections::BTreeMap;
+
+/// Formats in the order of [`FORMATS`].
+const FORMAT_ORDER: [Format; 6] = [
+    Format::Json,
+    Format::JsonArray,
+    Format::SenmlJson,
+    Format::SenmlCbor,
+    Format::Number,
+    Format::State,
+];
+
+/// Reads `[[topic]]`; `links` are the names by which it can say where it holds.
+pub(super) fn topics(root: &Section<'_>, links: &[String], faults: &Faults<'_>) -> Vec<Topic> {
+    let mut topics: Vec<Topic> = Vec::new();
+    let links: Vec<&str> = links.iter().map(String::as_str).collect();
+    for section in root.tables("topic") {
+        let written: String = section.get("template");
+        let place = section.place_of("template");
+        let template = TopicTemplate::parse(&written);
+        let from = section.list::<String>("from");
+        for (link, place) in from.iter().filter(|(link, _)| !links.contains(&link.as_str())) {
+            unknown(faults, *place, "broker", link, &links);
+        }
+        let from: Vec<String> = from.into_iter().map(|(link, _)| link).collect();
+        let names_quantity = match &template {
+            Ok(template) => {
+                overlaps(template, &from, &topics, place, faults);
+                template.names_quantity()
+            }
+            Err(complaint) if !written.is_empty() => {
+                faults.error(place, complaint.message.clone(), complaint.help.clone());
+                continue;
+            }
+            Err(_) => continue,
+        };
+        let Some(format) = format(&section) else { continue };
+        let one_value = matches!(format, Format::Number | Format::State);
+        if names_quantity && !one_value {
+            let help = "use format \"number\" or \"state\", or remove {quantity}";
+            faults.error(place, "a payload of several values names them itself", help);
+        }
+        let fields = if one_value && !names_quantity {
+            whole_payload(&section, faults).into_iter().collect()
+        } else {
+            fields(&section, format, names_quantity, faults)
+        };
+        let time = time(&section, format, faults);
+        topics.push(Topic { template: written, format, fields, time, from });
+    }
+    topics
+}
+
+fn format(section: &Section<'_>) -> Option<Format> {
+    let word: String = section.opt("format")?;
+    let at = FORMATS.iter().position(|known| *known == word)?;
+    FORMAT_ORDER.get(at).copied()
+}
+
+/// Reports templates before this one that would take its publications too.
+fn overlaps(
+    template: &TopicTemplate<'_>,
+    from: &[String],
+    others: &[Topic],
+    place: Place,
+    faults: &Faults<'_>,
+) {
+    for other in others {
+        let apart = !from.is_empty()
+            && !other.from.is_empty()
+            && !from.iter().any(|link| other.from.contains(link));
+        if apart {
+            continue;
+        }
+        let both = TopicTemplate::parse(&other.template).ok().and_then(|o| o.overlap(template));
+        if let Some(topic) = both {
+            faults.error(
+                place,
+                format!("\"{topic}\" fits the template \"{}\" too", other.template),
+                "make one of them more special, or tell them apart with `from`",
+            );
+        }
+    }
+}
+
+/// Reads what a payload measures that is one value.
+fn whole_payload(section: &Section<'_>, faults: &Faults<'_>) -> Option<Field> {
+    if section.written("field").is_some() {
+        let help = "write `quantity` and `unit` in the topic itself";
+        faults.error(section.key_place("field"), "a payload of one value has no fields", help);
+    }
+    if section.written("quantity").is_none() {
+        let help = "add `quantity`, or {quantity} to the template";
+        faults.missing(section.place, "the topic does not say what its payload measures", help);
+    }
+    let quantity = quantity_at(section, "quantity", faults)?;
+    Some(Field { path: String::new(), quantity, unit: unit_at(section, quantity, faults)? })
+}
+
+fn unit_at(section: &Section<'_>, quantity: Quantity, faults: &Faults<'_>) -> Option<Unit> {
+    let Some(spelled) = section.opt::<String>("unit") else {
+        return quantity.units().first().copied();
+    };
+    let read = amount::unit(&spelled, quantity);
+    let place = section.place_of("unit");
+    read.map_err(|complaint| faults.error(place, complaint.message, complaint.help)).ok()
+}
+
+/// Reads the fields of a payload of several values, or of topics that say what is measured.
+fn fields(
+    section: &Section<'_>,
+    format: Format,
+    names_quantity: bool,
+    faults: &Faults<'_>,
+) -> Vec<Field> {
+    for key in ["quantity", "unit"] {
+        if section.written(key).is_some() {
+            let help = "write it in a `[topic.field]`";
+            faults.error(section.key_place(key), "there are several values", help);
+        }
+    }
+    let pointers = matches!(format, Format::Json | Format::JsonArray);
+    let written = section.named("field");
+    if written.is_empty() && !names_quantity {
+        let help =
+            "add such as [topic.field] level = { quantity = \"water_level\", unit = \"cm\" }";
+        faults.missing(section.place, "the topic has no fields", help);
+    }
+    written
+        .iter()
+        .filter_map(|field| {
+            let path = if !pointers || field.name.starts_with('/') {
+                field.name.to_owned()
+            } else {
+                // RFC 6901 §3: `~` and `/` are escaped in a pointer.
+                format!("/{}", field.name.replace('~', "~0").replace('/', "~1"))
+            };
+            if pointers {
+                check_pointer(&path, field.place, faults);
+            }
+            let quantity = quantity_at(field, "quantity", faults)?;
+            Some(Field { path, quantity, unit: unit_at(field, quantity, faults)? })
+        })
+        .collect()
+}
+
+/// Reports `~` that stands for nothing: RFC 6901 §3.
+fn check_pointer(path: &str, at: Place, faults: &Faults<'_>) {
+    let sound = path.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
+    if !(path.starts_with('/') && sound) {
+        let help = "write such as \"/data/level\"; ~0 is ~ and ~1 is /";
+        faults.error(at, format!("\"{path}\" is no JSON pointer"), help);
+    }
+}
+
+fn time(section: &Section<'_>, format: Format, faults: &Faults<'_>) -> Option<TimeField> {
+    let path: String = section.opt("time")?;
+    let place = section.place_of("time");
+    if !matches!(format, Format::Json | Format::JsonArray) {
+        let help = "remove it: SenML carries its own time, a number alone has none";
+        faults.error(section.key_place("time"), "this format has no member for the time", help);
+        return None;
+    }
+    let path = if path.starts_with('/') { path } else { format!("/{path}") };
+    check_pointer(&path, place, faults);
+    let word: String = section.get("time_unit");
+    let unit = match word.as_str() {
+        "ms" => TimeUnit::Millis,
+        "rfc3339" => TimeUnit::Rfc3339,
+        _ => TimeUnit::Seconds,
+    };
+    Some(TimeField { path, unit })
+}
+
+/// Warns of sensors whose readings no topic can bring.
+pub(super) fn unheard(root: &Section<'_>, topics: &[Topic], nodes: &[Node], faults: &Faults<'_>) {
+    // A topic that names the quantity can name any.
+    if topics.iter().any(|topic| topic.template.contains("{quantity}")) {
+        return;
+    }
+    let brought = |quantity| {
+        topics.iter().flat_map(|topic| &topic.fields).any(|field| field.quantity == quantity)
+    };
+    let places: BTreeMap<&str, Place> = root.named_places("node").into_iter().collect();
+    for node in nodes {
+        let lost: Vec<&str> = node
+            .sensors
+            .iter()
+            .filter(|sensor| !brought(sensor.quantity))
+            .map(|sensor| sensor.quantity.name())
+            .collect();
+        if let Some(place) = places.get(&*node.name.0)
+            && !lost.is_empty()
+        {
+            let message = format!("no topic brings {} of \"{}\"", lost.join(", "), node.name);
+            faults.warn(*place, message, "add a field to a [[topic]], or remove the sensor");
+        }
+    }
+}
