@@ -2,6 +2,7 @@
 
 pub mod at;
 pub mod gsm7;
+pub mod http1;
 pub mod json;
 pub mod segment;
 pub mod senml;
