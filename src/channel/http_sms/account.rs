@@ -26,7 +26,7 @@ impl fmt::Debug for Secret {
 }
 
 /// What a preset's placeholders need to know of the operator.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Account {
     /// Sender's name, number or short code, where the provider takes one.
     pub from: Option<String>,
@@ -39,6 +39,13 @@ pub struct Account {
     pub dlr_url: Option<String>,
     /// Country calling code in digits, such as `252`: providers that want national numbers need it.
     pub country_code: Option<String>,
+}
+
+impl fmt::Debug for Account {
+    // Operators put keys into settings by mistake, and the report address holds its path secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Account").finish_non_exhaustive()
+    }
 }
 
 impl Account {

@@ -212,6 +212,9 @@ async fn answer<'r>(
             };
         }
     };
+    if receipts.is_empty() {
+        return (200, webhook_answer(&route.preset));
+    }
     let (kept, committed) = oneshot::channel();
     if queue.send(Reported { route: place, receipts, kept }).await.is_err() {
         return (503, "");

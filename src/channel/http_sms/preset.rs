@@ -250,7 +250,7 @@ pub(super) struct Receipts {
     pub(super) poll: Option<Poll>,
 }
 
-/// The provider's words for what became of a message. A word that is in none of the lists says nothing: pending.
+/// The provider's words for what became of a message. A word that is in none of the lists says nothing.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct States {
@@ -377,14 +377,12 @@ impl Preset {
 
     fn first_fault(&self) -> Option<String> {
         for name in self.calls().flat_map(Call::names).chain(self.auth.names()) {
-            match name {
-                Name::Secret(name) if !self.secrets.contains_key(name) => {
-                    return Some(format!("[secrets] does not declare {name:?}"));
-                }
-                Name::Setting(name) if !self.settings.contains_key(name) => {
-                    return Some(format!("[settings] does not declare {name:?}"));
-                }
-                _other => {}
+            let declared = name.account_key().map(|(table, key)| match table {
+                "secret" => (table, key, self.secrets.contains_key(key)),
+                _ => (table, key, self.settings.contains_key(key)),
+            });
+            if let Some((table, key, false)) = declared {
+                return Some(format!("[{table}s] does not declare {key:?}"));
             }
         }
         if let Some(call) = self.calls().find(|call| call.bodies() > 1) {

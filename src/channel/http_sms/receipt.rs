@@ -34,7 +34,8 @@ pub enum Error {
 /// Reads the delivery reports of one webhook call.
 ///
 /// The signature is checked when the preset describes one and the account has its secret. Whether the call came to the
-/// right address is the receiver's question, not this function's.
+/// right address is the receiver's question, not this function's. A report with a word that the preset does not list says
+/// nothing, and yields no receipt.
 ///
 /// # Errors
 ///
@@ -61,12 +62,17 @@ pub fn parse_webhook(
         to: webhook.to.as_ref(),
         reason: webhook.reason.as_ref(),
     };
+    let complete = |item: &&Value| {
+        [&webhook.reference, &webhook.state].iter().all(|path| path.text(&root, item).is_some())
+    };
+    if !items.iter().any(complete) {
+        return Err(Error::Body);
+    }
     let read = |item: &Value| {
         let reference = webhook.reference.text(&root, item)?.into_owned();
         receipt(&fields, &preset.receipt.states, &root, item, reference)
     };
-    let receipts: Vec<NetworkReceipt> = items.into_iter().filter_map(read).collect();
-    if receipts.is_empty() { Err(Error::Body) } else { Ok(receipts) }
+    Ok(items.into_iter().filter_map(read).collect())
 }
 
 /// Returns the body with which the provider wants its webhook answered.
@@ -106,7 +112,8 @@ fn receipt(
     let text = |path: Option<&Path>| path?.text(root, item).map(std::borrow::Cow::into_owned);
     let said = text(fields.reason).map(|said| plain_words(&said)).filter(|said| !said.is_empty());
     let reason = said.unwrap_or_else(|| plain_words(&word));
-    Some(NetworkReceipt { reference, to: text(fields.to), state: states.read(&word, reason) })
+    let state = states.read(&word, reason)?;
+    Some(NetworkReceipt { reference, to: text(fields.to), state })
 }
 
 fn items<'v>(each: Option<&Path>, root: &'v Value) -> Vec<&'v Value> {
@@ -118,16 +125,16 @@ fn items<'v>(each: Option<&Path>, root: &'v Value) -> Vec<&'v Value> {
 }
 
 impl States {
-    fn read(&self, word: &str, reason: String) -> ReceiptState {
+    fn read(&self, word: &str, reason: String) -> Option<ReceiptState> {
         let holds = |words: &[String]| words.iter().any(|known| known == word);
         if holds(&self.delivered) {
-            ReceiptState::Delivered
+            Some(ReceiptState::Delivered)
         } else if holds(&self.failed) {
-            ReceiptState::Failed { reason }
+            Some(ReceiptState::Failed { reason })
         } else if holds(&self.expired) {
-            ReceiptState::Expired
+            Some(ReceiptState::Expired)
         } else {
-            ReceiptState::Pending
+            holds(&self.pending).then_some(ReceiptState::Pending)
         }
     }
 }

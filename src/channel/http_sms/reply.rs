@@ -156,7 +156,7 @@ const fn by_status(status: u16) -> (Verdict, &'static str) {
         404 | 405 | 406 | 410 => (Verdict::ChannelDown, "the provider's address is wrong"),
         429 => (Verdict::Retry, "the provider asks for a slower pace"),
         503 => (Verdict::Retry, "the provider is out of service for a while"),
-        200..300 => (Verdict::Unknown, "the answer means nothing to the preset"),
+        200..=299 => (Verdict::Unknown, "the answer means nothing to the preset"),
         _ => (Verdict::Unknown, "the provider failed, perhaps after taking the message"),
     }
 }

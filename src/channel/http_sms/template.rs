@@ -15,7 +15,7 @@ use thiserror::Error;
 /// Where a value is put, which says how it is escaped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Escape {
+pub(super) enum Escape {
     /// As it is: the format around it does the escaping, or has none.
     #[default]
     None,
@@ -68,6 +68,17 @@ pub(super) enum Name {
 }
 
 impl Name {
+    /// Returns the table and key of a value that the account holds.
+    pub(super) fn account_key(&self) -> Option<(&'static str, &str)> {
+        if let Self::Secret(key) = self {
+            Some(("secret", key))
+        } else if let Self::Setting(key) = self {
+            Some(("setting", key))
+        } else {
+            None
+        }
+    }
+
     fn read(word: &str) -> Result<Self, Error> {
         Ok(match word {
             "to" => Self::To,
@@ -394,7 +405,7 @@ impl Values<'_> {
         let first = self.messages.first();
         let account = self.account;
         match name {
-            Name::To => self.numbers(|to| Some(to)),
+            Name::To => self.numbers(Some),
             Name::ToDigits => self.numbers(|to| to.strip_prefix('+')),
             Name::ToNational => self.numbers(|to| account.national(to)),
             Name::Text => first.map(|message| Cow::Borrowed(message.text.as_str())),
