@@ -196,7 +196,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const POST: &[u8] = b"POST /a%20b/c?x=1&y=%2B HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello";
+    const POST: &[u8] =
+        b"POST /a%20b/c?x=1&y=%2B HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello";
 
     #[test]
     fn a_request_is_read_once_it_is_whole() {

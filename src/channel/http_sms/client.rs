@@ -87,11 +87,8 @@ pub(super) async fn exchange(client: &reqwest::Client, request: &Request) -> Exc
     let headers = response.headers().iter().map(|(name, value)| {
         (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
     });
-    let mut answer = Answer {
-        status: response.status().as_u16(),
-        headers: headers.collect(),
-        body: Vec::new(),
-    };
+    let mut answer =
+        Answer { status: response.status().as_u16(), headers: headers.collect(), body: Vec::new() };
     let whole = loop {
         match response.chunk().await {
             Ok(Some(chunk)) if answer.body.len() + chunk.len() <= ANSWER_BYTES_MAX => {

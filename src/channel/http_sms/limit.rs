@@ -35,7 +35,11 @@ impl Pace {
     /// # Errors
     ///
     /// The time until a turn could be had.
-    pub(super) fn take_turn(&mut self, wait_max: Duration, now: Instant) -> Result<Duration, Duration> {
+    pub(super) fn take_turn(
+        &mut self,
+        wait_max: Duration,
+        now: Instant,
+    ) -> Result<Duration, Duration> {
         let Some(limit) = self.limit else { return Ok(Duration::ZERO) };
         // Slower than one request in a day is a slip in the preset, and would overflow the duration.
         let rate = limit.per_second.max(1.0 / 86_400.0);

@@ -175,7 +175,8 @@ impl HttpSms {
         }
         let secrets = &settings.account.secrets;
         let absent = |(key, need): &(&String, &Need)| !need.optional && !secrets.contains_key(*key);
-        missing.extend(preset.secrets.iter().filter(absent).map(|(key, _)| format!("secret.{key}")));
+        missing
+            .extend(preset.secrets.iter().filter(absent).map(|(key, _)| format!("secret.{key}")));
         if !missing.is_empty() {
             return Err(Error::Incomplete { name, what: missing.join(", ") });
         }
@@ -208,9 +209,11 @@ impl HttpSms {
     pub async fn submit_batch(&self, messages: &[Submission]) -> Vec<Submitted> {
         let mut outcomes: Vec<Option<Submitted>> =
             messages.iter().map(|message| self.refuse(message)).collect();
-        let places: Vec<usize> =
-            (0..messages.len()).filter(|place| matches!(outcomes.get(*place), Some(None))).collect();
-        let sound: Vec<&Submission> = places.iter().filter_map(|place| messages.get(*place)).collect();
+        let places: Vec<usize> = (0..messages.len())
+            .filter(|place| matches!(outcomes.get(*place), Some(None)))
+            .collect();
+        let sound: Vec<&Submission> =
+            places.iter().filter_map(|place| messages.get(*place)).collect();
         for group in request::plan(&self.settings.preset, &self.settings.account, &sound) {
             let together: Vec<&Submission> =
                 group.iter().filter_map(|place| sound.get(*place).copied()).collect();
@@ -386,7 +389,9 @@ impl HttpSms {
         let request = request.map_err(|error| down(&error.to_string()))?;
         let answer = match client::exchange(&self.client, &request).await {
             Exchange::Answered { answer, whole: true } => answer,
-            Exchange::Answered { .. } => return Err(retry("the answer with the token was cut off")),
+            Exchange::Answered { .. } => {
+                return Err(retry("the answer with the token was cut off"));
+            }
             Exchange::NotSent(reason) | Exchange::Lost(reason) => return Err(retry(&reason)),
         };
         let root: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
@@ -399,7 +404,10 @@ impl HttpSms {
         };
         let said = step.expires_in.as_ref().and_then(|path| path.text(&root, &root)?.parse().ok());
         let life = Duration::from_secs(said.unwrap_or(step.lifetime_seconds).min(86_400));
-        let token = Token { text: text.into_owned(), until: Instant::now() + life.mul_f64(TOKEN_LIFE_USED) };
+        let token = Token {
+            text: text.into_owned(),
+            until: Instant::now() + life.mul_f64(TOKEN_LIFE_USED),
+        };
         Ok(Some(slot.insert(token).text.clone()))
     }
 

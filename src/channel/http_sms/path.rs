@@ -24,7 +24,9 @@ enum Step {
 pub(super) enum Error {
     #[error("cannot read path {0:?}; write it like messages[0].id")]
     Path(String),
-    #[error("cannot read condition; it has one of is, contains, prefix and present, and not both path and header")]
+    #[error(
+        "cannot read condition; it has one of is, contains, prefix and present, and not both path and header"
+    )]
     Condition,
 }
 
@@ -39,13 +41,16 @@ impl TryFrom<String> for Path {
         };
         let mut steps = Vec::new();
         for part in rest.split('.').filter(|_| !rest.is_empty()) {
-            let (key, indices) = part.split_once('[').unwrap_or((part, ""));
+            let (key, indices) = match part.split_once('[') {
+                Some((key, indices)) => (key, Some(indices)),
+                None => (part, None),
+            };
             if !key.is_empty() {
                 steps.push(Step::Key(key.to_owned()));
-            } else if indices.is_empty() {
+            } else if indices.is_none() {
                 return Err(bad());
             }
-            for index in indices.split('[').filter(|_| !indices.is_empty()) {
+            for index in indices.into_iter().flat_map(|indices| indices.split('[')) {
                 let index = index.strip_suffix(']').and_then(|index| index.parse().ok());
                 steps.push(Step::Index(index.ok_or_else(bad)?));
             }

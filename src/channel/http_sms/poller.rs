@@ -89,9 +89,7 @@ impl Poller {
         for receipt in receipts {
             match receipt.state {
                 ReceiptState::Pending => {}
-                ReceiptState::Delivered
-                | ReceiptState::Failed { .. }
-                | ReceiptState::Expired => {
+                ReceiptState::Delivered | ReceiptState::Failed { .. } | ReceiptState::Expired => {
                     self.watched.remove(&receipt.reference);
                 }
             }

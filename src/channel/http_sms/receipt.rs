@@ -57,11 +57,8 @@ pub fn parse_webhook(
     if items.len() > RECEIPTS_MAX {
         return Err(Error::TooMany);
     }
-    let fields = Fields {
-        state: &webhook.state,
-        to: webhook.to.as_ref(),
-        reason: webhook.reason.as_ref(),
-    };
+    let fields =
+        Fields { state: &webhook.state, to: webhook.to.as_ref(), reason: webhook.reason.as_ref() };
     let complete = |item: &&Value| {
         [&webhook.reference, &webhook.state].iter().all(|path| path.text(&root, item).is_some())
     };
@@ -145,11 +142,7 @@ fn read_form(call: &Request) -> Result<Value, Error> {
     Ok(Value::Object(pairs.map(|(name, value)| (name, Value::String(value))).collect()))
 }
 
-fn check_signature(
-    signature: &Signature,
-    account: &Account,
-    call: &Request,
-) -> Result<(), Error> {
+fn check_signature(signature: &Signature, account: &Account, call: &Request) -> Result<(), Error> {
     let Some(secret) = account.secrets.get(&signature.secret) else { return Ok(()) };
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes())
         .expect("HMAC takes a key of any length");

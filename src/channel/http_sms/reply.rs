@@ -30,12 +30,14 @@ pub(super) struct Answer {
 pub(super) fn judge(preset: &Preset, answer: &Answer, messages: &[&Submission]) -> Vec<Submitted> {
     let reply = &preset.reply;
     let body = String::from_utf8_lossy(&answer.body);
-    if (200..300).contains(&answer.status) && is_web_page(&body) {
+    let root: Option<Value> = serde_json::from_slice(&answer.body).ok();
+    let is_page = is_web_page(&body) || is_html_for_json(reply, answer, root.as_ref());
+    if (200..300).contains(&answer.status) && is_page {
         let reason = "answered by a web page instead of the provider: a login page in between, \
                       or a wrong address";
         return messages.iter().map(|_| down(reason)).collect();
     }
-    let root = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
+    let root = root.unwrap_or(Value::Null);
     let seen = Seen { root: &root, item: &root, headers: &answer.headers, body: &body };
     let all: Option<Vec<&Value>> = reply.each.as_ref().map(|each| match each.find(&root, &root) {
         Some(Value::Array(items)) => items.iter().collect(),
@@ -134,7 +136,10 @@ fn join(words: Vec<Word>, after: Option<Duration>) -> Submitted {
     let Some(word) = not.into_iter().nth(open) else { return Submitted::Accepted { references } };
     let reason = word.reason;
     if !references.is_empty() {
-        return Submitted::Unknown { reason: format!("only a part was taken: {reason}"), references };
+        return Submitted::Unknown {
+            reason: format!("only a part was taken: {reason}"),
+            references,
+        };
     }
     match word.verdict {
         Verdict::Retry => Submitted::Retry { reason, after },
@@ -168,6 +173,14 @@ fn down(reason: &str) -> Submitted {
 fn is_web_page(body: &str) -> bool {
     let start: String = body.trim_start().chars().take(14).collect::<String>().to_ascii_lowercase();
     start.starts_with("<!doctype html") || start.starts_with("<html")
+}
+
+/// Kannel calls its plain text `text/html` as well, so the header counts only where JSON was to come and did not.
+fn is_html_for_json(reply: &Reply, answer: &Answer, root: Option<&Value>) -> bool {
+    let html = |(name, value): &(String, String)| {
+        name == "content-type" && value.to_ascii_lowercase().starts_with("text/html")
+    };
+    reply.format == Format::Json && root.is_none() && answer.headers.iter().any(html)
 }
 
 fn find_id(id: &Id, seen: &Seen<'_>) -> Option<String> {

@@ -34,6 +34,9 @@ pub enum Error {
     /// The address, a password or the like needs a value that the account does not have.
     #[error("cannot fill in the {0} of the request: a setting or secret is missing")]
     Missing(&'static str),
+    /// The address is not one of HTTP.
+    #[error("cannot use the provider's address: it must begin with https:// or http:// and a host")]
+    Address,
     /// A value cannot stand in a header: control characters, or letters that are not ASCII.
     #[error("cannot put a value with control or non-ASCII characters into header {0}")]
     Header(String),
@@ -68,6 +71,12 @@ pub(super) fn render(
     repeat: Option<&str>,
 ) -> Result<Request, Error> {
     let mut url = call.url.render_url(values).ok_or(Error::Missing("address"))?;
+    // The parser alone would take `http:/path` for a host named path, and send it our secrets.
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let names_host = rest.is_some_and(|rest| !rest.starts_with('/'));
+    if !names_host || reqwest::Url::parse(&url).is_err() {
+        return Err(Error::Address);
+    }
     let query = pairs(call.query.iter(), values);
     if !query.is_empty() {
         url.push(if url.contains('?') { '&' } else { '?' });
@@ -154,8 +163,7 @@ pub(super) fn plan(
         .collect();
     let reads = |message: &&Submission| -> Vec<Option<String>> {
         let message: &Submission = message;
-        let values =
-            Values { account, messages: &[message], reference: None, token: None };
+        let values = Values { account, messages: &[message], reference: None, token: None };
         shared.iter().map(|name| values.value(name)).collect()
     };
     let mut groups: Vec<(Vec<Option<String>>, Vec<usize>)> = Vec::new();

@@ -187,7 +187,9 @@ impl Template {
         for piece in &self.pieces {
             match piece {
                 Piece::Literal(literal) => text.push_str(literal),
-                Piece::Value { name, filter } => push(&mut text, &values.get(name)?, *filter, escape),
+                Piece::Value { name, filter } => {
+                    push(&mut text, &values.get(name)?, *filter, escape);
+                }
                 Piece::Choice { when, yes, no, filter } => {
                     let chosen = if values.holds(when) { yes } else { no.as_ref()? };
                     push(&mut text, chosen, *filter, escape);
@@ -221,7 +223,8 @@ impl Template {
     fn is_number(&self) -> bool {
         matches!(
             self.pieces.as_slice(),
-            [Piece::Value { filter: Filter::Number, .. } | Piece::Choice { filter: Filter::Number, .. }]
+            [Piece::Value { filter: Filter::Number, .. }
+                | Piece::Choice { filter: Filter::Number, .. }]
         )
     }
 }
@@ -417,9 +420,8 @@ impl Values<'_> {
             Name::ValiditySeconds => {
                 first.map(|message| message.validity.as_secs().max(1).to_string().into())
             }
-            Name::ValidityMinutes => {
-                first.map(|message| message.validity.as_secs().div_ceil(60).max(1).to_string().into())
-            }
+            Name::ValidityMinutes => first
+                .map(|message| message.validity.as_secs().div_ceil(60).max(1).to_string().into()),
             Name::DlrUrl => account.dlr_url.as_deref().map(Cow::Borrowed),
             Name::Priority => first.map(|message| Cow::Borrowed(priority_word(message.priority))),
             Name::Danger | Name::Unicode | Name::Flash => {
@@ -456,10 +458,7 @@ impl Values<'_> {
         }
     }
 
-    fn numbers<'n>(
-        &'n self,
-        form: impl Fn(&'n str) -> Option<&'n str>,
-    ) -> Option<Cow<'n, str>> {
+    fn numbers<'n>(&'n self, form: impl Fn(&'n str) -> Option<&'n str>) -> Option<Cow<'n, str>> {
         match self.messages {
             [] => None,
             [one] => form(&one.to).map(Cow::Borrowed),
@@ -532,9 +531,8 @@ mod tests {
     fn a_missing_value_leaves_the_field_out() {
         let account = Account::default();
         let values = Values { account: &account, messages: &[], reference: None, token: None };
-        let render = |text: &str| {
-            Template::try_from(text.to_owned()).unwrap().render(&values, Escape::None)
-        };
+        let render =
+            |text: &str| Template::try_from(text.to_owned()).unwrap().render(&values, Escape::None);
         assert_eq!(render("{dlr_url}"), None);
         assert_eq!(render("{dlr_url?27}"), None);
         assert_eq!(render("{dlr_url?27:0}").as_deref(), Some("0"));

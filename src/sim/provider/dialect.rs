@@ -3,11 +3,16 @@
 use super::Answer;
 use super::report::Outgoing;
 use crate::wire::http1::{Request, form};
+use hmac::{Hmac, Mac};
 use serde_json::{Value, json};
+use sha2::Sha256;
 use std::collections::BTreeMap;
 
 /// Letters of one segment when there are several: 3GPP TS 23.040 §9.2.3.24.1.
 const SEGMENT_LETTERS: usize = 153;
+
+/// The telephone's clock stands still: nobody here looks at it but the signature.
+const TIMESTAMP: &str = "1700000000";
 
 /// A provider whose language is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,7 +52,9 @@ impl Dialect {
             "/version1/messaging" | "/version1/user" => Some(Self::AfricasTalking),
             "/sms/json" => Some(Self::Vonage),
             "/cgi-bin/sendsms" => Some(Self::Kannel),
-            path => (path == "/messages" || path.starts_with("/messages/")).then_some(Self::Android),
+            path => {
+                (path == "/messages" || path.starts_with("/messages/")).then_some(Self::Android)
+            }
         }
     }
 
@@ -61,7 +68,8 @@ impl Dialect {
             }
             Self::Vonage => is("api_key", "kengele") && is("api_secret", password),
             Self::Android => {
-                let expected = format!("Basic {}", base64(format!("kengele:{password}").as_bytes()));
+                let expected =
+                    format!("Basic {}", base64(format!("kengele:{password}").as_bytes()));
                 request.header("authorization") == Some(expected.as_str())
             }
             Self::Kannel => is("username", "kengele") && is("password", password),
@@ -87,7 +95,12 @@ impl Dialect {
     }
 
     /// Returns the answer to a question: what became of a message, or what is left on the account.
-    pub(super) fn state(self, reference: &str, arrives: Option<bool>, credit: Option<u64>) -> Answer {
+    pub(super) fn state(
+        self,
+        reference: &str,
+        arrives: Option<bool>,
+        credit: Option<u64>,
+    ) -> Answer {
         match (self, arrives) {
             (Self::AfricasTalking, _) => {
                 let balance = format!("KES {}.50", credit.unwrap_or(1785));
@@ -97,7 +110,10 @@ impl Dialect {
                 let state = if arrives { "Delivered" } else { "Failed" };
                 let error = if arrives { Value::Null } else { json!("RESULT_ERROR_NO_SERVICE") };
                 let recipients = json!([{"state": state, "error": error}]);
-                Answer::json(200, &json!({"id": reference, "state": state, "recipients": recipients}))
+                Answer::json(
+                    200,
+                    &json!({"id": reference, "state": state, "recipients": recipients}),
+                )
             }
             (Self::Vonage | Self::Android | Self::Kannel, None) => Answer::text(404, "not found"),
         }
@@ -145,8 +161,8 @@ impl Dialect {
         self,
         url: &str,
         reference: &str,
-        to: &str,
-        arrives: bool,
+        (to, arrives): (&str, bool),
+        signing_key: Option<&str>,
     ) -> Option<Outgoing> {
         let digits = to.trim_start_matches('+');
         let form = [("Content-Type", "application/x-www-form-urlencoded")];
@@ -166,14 +182,23 @@ impl Dialect {
             }
             Self::Android => {
                 let event = if arrives { "sms:delivered" } else { "sms:failed" };
-                let payload = json!({"messageId": reference, "phoneNumber": to, "reason": "no service"});
-                let body = json!({"deviceId": "sim", "event": event, "id": "e", "payload": payload});
-                let json = [("Content-Type", "application/json")];
-                Outgoing::new("POST", url, &json, &body.to_string())
+                let payload =
+                    json!({"messageId": reference, "phoneNumber": to, "reason": "no service"});
+                let body =
+                    json!({"deviceId": "sim", "event": event, "id": "e", "payload": payload});
+                let body = body.to_string();
+                let signature = signing_key.map(|key| signature(key, &body)).unwrap_or_default();
+                let headers = [
+                    ("Content-Type", "application/json"),
+                    ("X-Timestamp", TIMESTAMP),
+                    ("X-Signature", signature.as_str()),
+                ];
+                Outgoing::new("POST", url, &headers, &body)
             }
             Self::Kannel => {
                 let url = url.replace("%d", if arrives { "1" } else { "2" });
-                let url = url.replace("%P", &format!("%2B{digits}"));
+                // A report is a message from the recipient to the sender: Kannel 1.4.5, seen.
+                let url = url.replace("%p", &format!("%2B{digits}")).replace("%P", "sender");
                 Outgoing::new("GET", &url, &[], "")
             }
         }
@@ -255,6 +280,20 @@ fn answer_kannel(words: &[(Asked, Word)]) -> Answer {
             Answer::text(400, "Number not in white-list")
         }
     }
+}
+
+/// HMAC-SHA256 over body and timestamp in hexadecimal, as the application signs its webhooks.
+fn signature(key: &str, body: &str) -> String {
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes a key of any length");
+    mac.update(body.as_bytes());
+    mac.update(TIMESTAMP.as_bytes());
+    mac.finalize()
+        .into_bytes()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 /// Base64 with padding: RFC 4648 §4.

@@ -77,6 +77,8 @@ pub struct Plan {
     pub byte_interval: Duration,
     /// Password, key or secret of the only account, whose user name is `kengele`. `None` takes everybody.
     pub password: Option<String>,
+    /// Signs the reports of the Android dialect.
+    pub signing_key: Option<String>,
     /// Messages left on the account; `None` is no end of them.
     pub credit: Option<u64>,
     /// Numbers that the provider refuses.
@@ -97,6 +99,7 @@ impl Default for Plan {
             report_delay: Duration::from_millis(10),
             byte_interval: Duration::from_millis(20),
             password: None,
+            signing_key: None,
             credit: None,
             refused: BTreeSet::new(),
             unreachable: BTreeSet::new(),
@@ -254,7 +257,9 @@ impl Shared {
             deliver(arrival);
         }
         let url = asked.callback.clone().or(webhook);
-        if let Some(request) = url.and_then(|url| dialect.report(&url, &reference, &asked.to, arrives)) {
+        let key = self.plan.signing_key.as_deref();
+        let fate = (asked.to.as_str(), arrives);
+        if let Some(request) = url.and_then(|url| dialect.report(&url, &reference, fate, key)) {
             for delay in report.delays(self.plan.report_delay) {
                 if self.reports.try_send(Due { delay, request: request.clone() }).is_err() {
                     tracing::warn!("report of the virtual provider dropped");
@@ -286,7 +291,9 @@ impl Shared {
                     self.take(&asked, dialect);
                     Word::Refused
                 }
-                said @ (Word::Taken(_) | Word::Repeated(_) | Word::Refused | Word::NoCredit) => said,
+                said @ (Word::Taken(_) | Word::Repeated(_) | Word::Refused | Word::NoCredit) => {
+                    said
+                }
             };
             (asked, word)
         });
@@ -365,9 +372,11 @@ async fn serve_one(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
         Taken::No => None,
     };
     let answer = match fault {
-        Fault::None | Fault::NoCredit | Fault::Refuse | Fault::RefuseButTake | Fault::AcceptButLose => {
-            shared.answer(&request, fault)
-        }
+        Fault::None
+        | Fault::NoCredit
+        | Fault::Refuse
+        | Fault::RefuseButTake
+        | Fault::AcceptButLose => shared.answer(&request, fault),
         Fault::ResetBeforeReading => return Ok(()),
         Fault::Silence(taken) => {
             drop(honest(taken));
