@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A password, key or token. It has no readable form but [`Secret::reveal`].
+/// A password, key or token. It has no readable form.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 

@@ -155,7 +155,7 @@ impl HttpSms {
     ///
     /// # Errors
     ///
-    /// Every variant of [`Error`] but [`Error::NoQuestion`] and [`Error::NoAnswer`].
+    /// Every variant of [`enum@Error`] but [`Error::NoQuestion`] and [`Error::NoAnswer`].
     pub fn new(mut settings: Settings) -> Result<Self, Error> {
         let preset = &settings.preset;
         let name = preset.name.clone();

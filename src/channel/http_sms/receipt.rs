@@ -39,7 +39,7 @@ pub enum Error {
 ///
 /// # Errors
 ///
-/// See [`Error`].
+/// See [`enum@Error`].
 pub fn parse_webhook(
     preset: &Preset,
     account: &Account,

@@ -46,11 +46,11 @@ pub enum Error {
 const FORM: &str = "application/x-www-form-urlencoded";
 
 impl Preset {
-    /// Returns the request that submits `messages`, which [`plan`] put together.
+    /// Returns the request that submits `messages`, which the channel found fit to share one.
     ///
     /// # Errors
     ///
-    /// See [`Error`].
+    /// See [`enum@Error`].
     pub fn render(
         &self,
         account: &Account,

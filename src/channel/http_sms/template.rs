@@ -537,4 +537,13 @@ mod tests {
         assert_eq!(render("{dlr_url?27}"), None);
         assert_eq!(render("{dlr_url?27:0}").as_deref(), Some("0"));
     }
+
+    #[test]
+    fn a_value_inside_a_url_inside_a_field_is_encoded_for_both() {
+        let account = Account { dlr_url: Some("http://h/x".to_owned()), ..Account::default() };
+        let values =
+            Values { account: &account, messages: &[], reference: Some("a&b"), token: None };
+        let template = Template::try_from("{dlr_url}?id={reference|url}".to_owned()).unwrap();
+        assert_eq!(template.render(&values, Escape::None).as_deref(), Some("http://h/x?id=a%26b"));
+    }
 }

@@ -226,8 +226,10 @@ fn read_android(request: &Request) -> Option<Vec<Asked>> {
 }
 
 fn answer_africas_talking(words: &[(Asked, Word)]) -> Answer {
+    // The order of the answer is not promised to be that of the list.
     let recipients: Vec<Value> = words
         .iter()
+        .rev()
         .map(|(asked, word)| {
             let (code, status, id) = match word {
                 Word::Taken(id) | Word::Repeated(id) => (101, "Success", id.as_str()),

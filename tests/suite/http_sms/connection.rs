@@ -1,7 +1,8 @@
-//! Tokens and TLS.
+//! Tokens and TLS, and answers given word for word.
 
-use super::{ANNA, channel, kind, message, settings};
+use super::{ANNA, BEN, channel, kind, message, settings};
 use kengele::channel::http_sms::HttpSms;
+use kengele::domain::message::Submitted;
 use kengele::wire::http1;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -71,6 +72,62 @@ async fn a_token_is_fetched_once_and_again_when_it_is_refused() {
     assert!(
         requests[0].contains("Password=s3cret%20%26%20more&Username=kengele&grant_type=password")
     );
+}
+
+#[tokio::test]
+async fn a_token_that_has_run_out_is_not_used() {
+    let token = answer(200, r#"{"access_token":"t","expires_in":0}"#);
+    let sent = answer(200, r#"{"Data":{"MessageID":"m"}}"#);
+    let answers = vec![token.clone(), sent.clone(), token, sent];
+    let (base, requests, _tasks) = scripted(answers).await;
+    let channel = channel("hormuud", &base);
+    for id in 0..2 {
+        assert_eq!(kind(&channel.submit(&message(id, ANNA, "a")).await), "accepted");
+    }
+    let requests = requests.await.unwrap();
+    let paths: Vec<&str> =
+        requests.iter().filter_map(|request| request.split(' ').nth(1)).collect();
+    assert_eq!(paths, ["/token", "/api/SendSMS", "/token", "/api/SendSMS"]);
+}
+
+#[tokio::test]
+async fn a_recipient_of_whom_the_answer_says_nothing_has_no_certain_outcome() {
+    let ben = r#"{"statusCode":101,"status":"Success","number":"+254722000222","messageId":"b"}"#;
+    let with = |message: &str, recipients: &str| {
+        let data = format!(r#"{{"Message":"{message}","Recipients":[{recipients}]}}"#);
+        answer(201, &format!(r#"{{"SMSMessageData":{data}}}"#))
+    };
+    let answers = vec![with("Sent to 1/2", ben), with("InvalidSenderId", ""), with("?", "")];
+    let (base, _requests, _tasks) = scripted(answers).await;
+    let channel = channel("africastalking", &base);
+    let messages = [message(1, ANNA, "a"), message(2, BEN, "a")];
+    let mut kinds = Vec::new();
+    for _ in 0..3 {
+        kinds.extend(channel.submit_batch(&messages).await.iter().map(kind));
+    }
+    assert_eq!(kinds, ["unknown", "accepted", "down", "down", "unknown", "unknown"]);
+}
+
+#[tokio::test]
+async fn a_message_of_which_a_part_was_taken_has_no_certain_outcome() {
+    let items = r#"{"messages":[{"status":"0","message-id":"s1"},{"status":"1"}]}"#;
+    let (base, _requests, _tasks) = scripted(vec![answer(200, items)]).await;
+    let outcome = channel("vonage", &base).submit(&message(1, ANNA, "a")).await;
+    let Submitted::Unknown { references, .. } = outcome else { panic!("{outcome:?}") };
+    assert_eq!(references, ["s1"]);
+}
+
+#[tokio::test]
+async fn a_providers_words_reach_the_operator_but_no_number_does() {
+    let body = r#"{"code":21211,"message":"The 'To' number +254711000111 is not valid"}"#;
+    let odd = r#"{"code":"to +254711000111"}"#;
+    let (base, _requests, _tasks) = scripted(vec![answer(400, body), answer(400, odd)]).await;
+    let channel = channel("twilio", &base);
+    let rejected = |reason: &str| Submitted::Rejected { reason: reason.to_owned() };
+    let outcome = channel.submit(&message(1, ANNA, "a")).await;
+    assert_eq!(outcome, rejected("the number is not valid (HTTP 400, code 21211)"));
+    let outcome = channel.submit(&message(1, ANNA, "a")).await;
+    assert_eq!(outcome, rejected("the provider refuses the request (HTTP 400)"));
 }
 
 #[tokio::test]

@@ -147,6 +147,20 @@ async fn the_receiver_of_reports_takes_only_what_is_meant_for_it() {
     assert!(post(&url, "/path-secret-1", "", report).await.starts_with("HTTP/1.1 200 "));
 }
 
+#[tokio::test]
+async fn a_route_without_a_secret_has_no_address() {
+    let preset = Preset::builtin("jasmin").unwrap();
+    let account = account(&preset, "");
+    let routes = vec![Route { path_secret: Secret::new(""), preset, account }];
+    let webhooks = Webhooks::bind("127.0.0.1:0", routes, Duration::from_secs(2)).await.unwrap();
+    let url = format!("http://127.0.0.1:{}", webhooks.port().unwrap());
+    let (queue, _reported) = mpsc::channel(1);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { webhooks.serve(queue, std::future::pending()).await });
+    let answer = post(&url, "/", "", "id=abc&message_status=DELIVRD").await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+}
+
 #[test]
 fn a_report_is_believed_only_with_the_right_signature() {
     let preset = Preset::builtin("sms-gateway-android").unwrap();
