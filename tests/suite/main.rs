@@ -4,5 +4,6 @@
 #![allow(missing_docs, unreachable_pub, reason = "tests are read by their names")]
 
 mod config;
+mod http_sms;
 mod peers;
 mod sms_codec;

@@ -1,1 +1,0 @@
-//! A virtual SMS provider over HTTP.
