@@ -115,7 +115,16 @@ async fn first_packet<S: AsyncRead + AsyncWrite + Unpin>(
                 Event::NotifyPacketReceived(packet) => {
                     return match packet::incoming(packet) {
                         Incoming::Connect(connect) => Some((connect, events.collect())),
-                        _ => None,
+                        // Anything else first breaks the protocol (MQTT-3.1.0-1).
+                        Incoming::Publish { .. }
+                        | Incoming::Puback { .. }
+                        | Incoming::Pubrel { .. }
+                        | Incoming::Subscribe { .. }
+                        | Incoming::Unsubscribe { .. }
+                        | Incoming::Ping
+                        | Incoming::Disconnect { .. }
+                        | Incoming::Nothing
+                        | Incoming::Unexpected => None,
                     };
                 }
                 Event::RequestSendPacket { packet, .. } => {
@@ -308,7 +317,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             match event {
                 Event::NotifyPacketReceived(packet) => self.take(packet::incoming(packet)).await?,
                 Event::RequestSendPacket { packet, .. } => {
-                    self.out.extend(packet.to_continuous_buffer())
+                    self.out.extend(packet.to_continuous_buffer());
                 }
                 Event::NotifyError(error) => {
                     tracing::debug!(error = %error, "a client broke the protocol");
@@ -351,11 +360,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Err(End::Broken(Some(DisconnectReasonCode::SubscriptionIdentifiersNotSupported)))
             }
             Incoming::Subscribe { id, filters, .. } => {
-                let granted: Vec<Granted> =
+                let granted: Vec<(Granted, bool)> =
                     filters.iter().map(|filter| self.subscribe(filter)).collect();
-                self.send(packet::suback(self.version, id, &granted));
-                for (filter, granted) in filters.iter().zip(&granted) {
-                    self.replay(filter, *granted);
+                let words: Vec<Granted> = granted.iter().map(|(granted, _)| *granted).collect();
+                self.send(packet::suback(self.version, id, &words));
+                for (filter, (granted, new)) in filters.iter().zip(granted) {
+                    self.replay(filter, granted, new);
                 }
                 Ok(())
             }
@@ -485,34 +495,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    fn subscribe(&mut self, filter: &Filter) -> Granted {
-        if filter.filter.starts_with("$share/") {
-            return Granted::Shared;
+    /// Puts a subscription in force, if it may be. Returns how it is answered, and whether it is new.
+    fn subscribe(&mut self, filter: &Filter) -> (Granted, bool) {
+        if filter.pattern.starts_with("$share/") {
+            return (Granted::Shared, false);
         }
-        if !is_filter(&filter.filter) {
-            return Granted::Invalid;
+        if !is_filter(&filter.pattern) {
+            return (Granted::Invalid, false);
         }
-        if !self.rights.may_subscribe(&filter.filter) {
+        if !self.rights.may_subscribe(&filter.pattern) {
             Counters::add(&self.shared.counters.not_authorised);
-            return Granted::NotAuthorised;
+            return (Granted::NotAuthorised, false);
         }
-        Granted::Qos(filter.qos.min(1))
-    }
-
-    /// Puts a granted subscription in force, and queues what is retained for it.
-    fn replay(&mut self, filter: &Filter, granted: Granted) {
-        let Granted::Qos(qos) = granted else { return };
         let subscription = Subscription {
-            filter: filter.filter.clone(),
-            qos,
+            filter: filter.pattern.clone(),
+            qos: filter.qos.min(1),
             no_local: filter.no_local,
             retain_as_published: filter.retain_as_published,
         };
-        let (limits, counters) = (&self.shared.limits, &self.shared.counters);
-        let mut hub = self.shared.hub();
-        let Some(new) = hub.subscribe(&self.attached, subscription, limits) else { return };
+        match self.shared.hub().subscribe(&self.attached, subscription, &self.shared.limits) {
+            Some(new) => (Granted::Qos(filter.qos.min(1)), new),
+            None => (Granted::TooMany, false),
+        }
+    }
+
+    /// Queues what is retained for a subscription that has been granted.
+    fn replay(&mut self, filter: &Filter, granted: Granted, new: bool) {
+        let Granted::Qos(qos) = granted else { return };
         if filter.retain_handling == 0 || filter.retain_handling == 1 && new {
-            hub.replay_retained(&self.attached, &filter.filter, qos, limits, counters);
+            let (limits, counters) = (&self.shared.limits, &self.shared.counters);
+            self.shared.hub().replay_retained(
+                &self.attached,
+                &filter.pattern,
+                qos,
+                limits,
+                counters,
+            );
         }
     }
 
@@ -556,10 +574,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         for event in self.protocol.send(packet) {
             match event {
                 Event::RequestSendPacket { packet, .. } => {
-                    self.out.extend(packet.to_continuous_buffer())
+                    self.out.extend(packet.to_continuous_buffer());
                 }
                 Event::NotifyError(error) => {
-                    tracing::debug!(error = %error, "a packet could not be sent")
+                    tracing::debug!(error = %error, "a packet could not be sent");
                 }
                 Event::NotifyPacketReceived(_)
                 | Event::NotifyPacketIdReleased(_)

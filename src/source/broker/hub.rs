@@ -109,7 +109,7 @@ impl Hub {
         expiry: Duration,
         limits: &Limits,
     ) -> Option<Attached> {
-        let known = self.sessions.get(client).is_some();
+        let known = self.sessions.contains_key(client);
         if !known && self.sessions.len() >= limits.sessions_max {
             return None;
         }

@@ -86,7 +86,7 @@ pub(super) enum Incoming {
 /// A filter that a client wants to follow.
 #[derive(Debug)]
 pub(super) struct Filter {
-    pub filter: String,
+    pub pattern: String,
     pub qos: u8,
     pub no_local: bool,
     pub retain_as_published: bool,
@@ -231,9 +231,9 @@ fn session_expiry(properties: &[Property]) -> Option<Duration> {
         .map(|s| if s == u32::MAX { Duration::MAX } else { Duration::from_secs(s.into()) })
 }
 
-fn filter(filter: &str, qos: Qos) -> Filter {
+fn filter(pattern: &str, qos: Qos) -> Filter {
     Filter {
-        filter: filter.to_owned(),
+        pattern: pattern.to_owned(),
         qos: qos as u8,
         no_local: false,
         retain_as_published: false,
