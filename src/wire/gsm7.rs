@@ -1,1 +1,0 @@
-//! The GSM 7-bit alphabets (3GPP TS 23.038): default, extension and national tables.

@@ -1,1 +1,0 @@
-//! Splitting a text into SMS segments: alphabet, length, concatenation.
