@@ -5,6 +5,7 @@
 
 mod address;
 mod hex;
+mod reader;
 mod status;
 mod time;
 mod user_data;
@@ -14,6 +15,29 @@ pub use hex::{from_hex, to_hex};
 pub use status::{Outcome, Status};
 pub use time::{ServiceTime, Validity};
 pub use user_data::{Body, Class, Concat, Element, Reference, UserData};
+pub(crate) use user_data::{OCTETS_MAX, fill_bits, header_octets};
+
+use reader::Reader;
+use user_data::decode_coding;
+
+// The first octet: §9.2.3.1 to §9.2.3.7, §9.2.3.17, §9.2.3.22 to §9.2.3.26.
+const TYPE_BITS: u8 = 0b11;
+const TYPE_DELIVER: u8 = 0b00;
+const TYPE_SUBMIT: u8 = 0b01;
+const TYPE_STATUS_REPORT: u8 = 0b10;
+const TYPE_RESERVED: u8 = 0b11;
+/// In SUBMIT: reject duplicates.
+const REJECT_DUPLICATES: u8 = 1 << 2;
+/// In what the service centre sends: no more messages.
+const NO_MORE: u8 = 1 << 2;
+const VALIDITY_BITS: u8 = 0b11 << 3;
+const VALIDITY_ENHANCED: u8 = 0b01 << 3;
+const VALIDITY_RELATIVE: u8 = 0b10 << 3;
+const VALIDITY_ABSOLUTE: u8 = 0b11 << 3;
+/// TP-SRR, TP-SRI or TP-SRQ.
+const REPORT: u8 = 1 << 5;
+const HAS_HEADER: u8 = 1 << 6;
+const REPLY_PATH: u8 = 1 << 7;
 
 /// Why octets or values are not a TPDU.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +62,9 @@ pub enum Error {
     /// An address holds what a telephone number or a name of 11 GSM letters cannot.
     #[error("an address cannot be written as a number or a short name")]
     Address,
+    /// A validity period holds no moment.
+    #[error("the validity period names no moment")]
+    Validity,
     /// The user data is longer than a message can carry.
     #[error("the user data takes {octets} octets and 140 fit")]
     TooLong {
@@ -138,17 +165,67 @@ impl Submit {
     /// Returns the TPDU.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        todo!()
+        let format = match self.validity {
+            None => 0,
+            Some(Validity::Relative(_)) => VALIDITY_RELATIVE,
+            Some(Validity::Absolute(_)) => VALIDITY_ABSOLUTE,
+            Some(Validity::Enhanced(_)) => VALIDITY_ENHANCED,
+        };
+        let first = TYPE_SUBMIT
+            | format
+            | flag(self.reject_duplicates, REJECT_DUPLICATES)
+            | flag(self.receipt_wanted, REPORT)
+            | flag(self.data.has_header(), HAS_HEADER)
+            | flag(self.reply_path, REPLY_PATH);
+        let mut tpdu = vec![first, self.reference];
+        self.to.encode(&mut tpdu);
+        tpdu.extend([self.protocol, self.data.coding(self.class)]);
+        match self.validity {
+            None => {}
+            Some(Validity::Relative(code)) => tpdu.push(code),
+            Some(Validity::Absolute(moment)) => tpdu.extend(moment.encode()),
+            Some(Validity::Enhanced(octets)) => tpdu.extend(octets),
+        }
+        self.data.encode(&mut tpdu);
+        tpdu
     }
 
     /// Reads a TPDU.
     ///
     /// # Errors
     ///
-    /// [`Error::Type`] for another kind of message, [`Error::Truncated`], [`Error::Address`] or
+    /// [`Error::Type`] for another kind of message; [`Error::Truncated`], [`Error::Address`], [`Error::Validity`] or
     /// [`Error::TooLong`] for octets that are none.
-    pub fn decode(_tpdu: &[u8]) -> Result<Self, Error> {
-        todo!()
+    pub fn decode(tpdu: &[u8]) -> Result<Self, Error> {
+        let mut reader = Reader::new(tpdu);
+        let first = reader.octet("first octet")?;
+        if first & TYPE_BITS != TYPE_SUBMIT {
+            return Err(Error::Type { found: first & TYPE_BITS, wanted: "a SUBMIT" });
+        }
+        let reference = reader.octet("reference")?;
+        let to = Address::decode(&mut reader)?;
+        let protocol = reader.octet("protocol identifier")?;
+        let (coding, class) = decode_coding(reader.octet("data coding scheme")?);
+        let validity = match first & VALIDITY_BITS {
+            VALIDITY_RELATIVE => Some(Validity::Relative(reader.octet("validity period")?)),
+            VALIDITY_ENHANCED => Some(Validity::Enhanced(reader.seven("validity period")?)),
+            VALIDITY_ABSOLUTE => {
+                let moment = ServiceTime::decode(reader.seven("validity period")?);
+                Some(Validity::Absolute(moment.ok_or(Error::Validity)?))
+            }
+            _ => None,
+        };
+        Ok(Self {
+            reference,
+            to,
+            protocol,
+            class,
+            validity,
+            receipt_wanted: first & REPORT != 0,
+            reject_duplicates: first & REJECT_DUPLICATES != 0,
+            reply_path: first & REPLY_PATH != 0,
+            data: UserData::decode(&mut reader, first & HAS_HEADER != 0, coding)?,
+        })
     }
 }
 
@@ -156,16 +233,44 @@ impl Deliver {
     /// Returns the TPDU.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        todo!()
+        let first = TYPE_DELIVER
+            | flag(!self.more_to_come, NO_MORE)
+            | flag(self.receipt_wanted, REPORT)
+            | flag(self.data.has_header(), HAS_HEADER)
+            | flag(self.reply_path, REPLY_PATH);
+        let mut tpdu = vec![first];
+        self.from.encode(&mut tpdu);
+        tpdu.extend([self.protocol, self.data.coding(self.class)]);
+        tpdu.extend(encode_moment(self.sent));
+        self.data.encode(&mut tpdu);
+        tpdu
     }
 
-    /// Reads a TPDU.
+    /// Reads a TPDU. The reserved type is read as DELIVER too (§9.2.3.1).
     ///
     /// # Errors
     ///
     /// As [`Submit::decode`].
-    pub fn decode(_tpdu: &[u8]) -> Result<Self, Error> {
-        todo!()
+    pub fn decode(tpdu: &[u8]) -> Result<Self, Error> {
+        let mut reader = Reader::new(tpdu);
+        let first = reader.octet("first octet")?;
+        if !matches!(first & TYPE_BITS, TYPE_DELIVER | TYPE_RESERVED) {
+            return Err(Error::Type { found: first & TYPE_BITS, wanted: "a DELIVER" });
+        }
+        let from = Address::decode(&mut reader)?;
+        let protocol = reader.octet("protocol identifier")?;
+        let (coding, class) = decode_coding(reader.octet("data coding scheme")?);
+        let sent = ServiceTime::decode(reader.seven("service centre time stamp")?);
+        Ok(Self {
+            from,
+            protocol,
+            class,
+            sent,
+            more_to_come: first & NO_MORE == 0,
+            receipt_wanted: first & REPORT != 0,
+            reply_path: first & REPLY_PATH != 0,
+            data: UserData::decode(&mut reader, first & HAS_HEADER != 0, coding)?,
+        })
     }
 }
 
@@ -173,7 +278,14 @@ impl StatusReport {
     /// Returns the TPDU.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        todo!()
+        let first =
+            TYPE_STATUS_REPORT | flag(!self.more_to_come, NO_MORE) | flag(self.of_command, REPORT);
+        let mut tpdu = vec![first, self.reference];
+        self.to.encode(&mut tpdu);
+        tpdu.extend(encode_moment(self.submitted));
+        tpdu.extend(encode_moment(self.discharged));
+        tpdu.push(self.status.0);
+        tpdu
     }
 
     /// Reads a TPDU. Optional parameters behind the status are skipped.
@@ -181,8 +293,21 @@ impl StatusReport {
     /// # Errors
     ///
     /// As [`Submit::decode`].
-    pub fn decode(_tpdu: &[u8]) -> Result<Self, Error> {
-        todo!()
+    pub fn decode(tpdu: &[u8]) -> Result<Self, Error> {
+        let mut reader = Reader::new(tpdu);
+        let first = reader.octet("first octet")?;
+        if first & TYPE_BITS != TYPE_STATUS_REPORT {
+            return Err(Error::Type { found: first & TYPE_BITS, wanted: "a STATUS-REPORT" });
+        }
+        Ok(Self {
+            reference: reader.octet("reference")?,
+            to: Address::decode(&mut reader)?,
+            submitted: ServiceTime::decode(reader.seven("service centre time stamp")?),
+            discharged: ServiceTime::decode(reader.seven("discharge time")?),
+            status: Status(reader.octet("status")?),
+            more_to_come: first & NO_MORE == 0,
+            of_command: first & REPORT != 0,
+        })
     }
 }
 
@@ -192,7 +317,20 @@ impl Incoming {
     /// # Errors
     ///
     /// As [`Submit::decode`].
-    pub fn decode(_tpdu: &[u8]) -> Result<Self, Error> {
-        todo!()
+    pub fn decode(tpdu: &[u8]) -> Result<Self, Error> {
+        if tpdu.first().is_some_and(|first| first & TYPE_BITS == TYPE_STATUS_REPORT) {
+            StatusReport::decode(tpdu).map(Self::StatusReport)
+        } else {
+            Deliver::decode(tpdu).map(Self::Deliver)
+        }
     }
+}
+
+const fn flag(set: bool, bit: u8) -> u8 {
+    if set { bit } else { 0 }
+}
+
+/// Zeros stand for a moment that is not known.
+fn encode_moment(moment: Option<ServiceTime>) -> [u8; 7] {
+    moment.map_or([0; 7], ServiceTime::encode)
 }
