@@ -32,7 +32,10 @@ pub enum Class {
     UnknownOutcome,
 }
 
-use Class::{CreditOrBarring, FixConfiguration, Housekeeping, PermanentForRecipient, RetrySoon, UnknownOutcome};
+use Class::{
+    CreditOrBarring, FixConfiguration, Housekeeping, PermanentForRecipient, RetrySoon,
+    UnknownOutcome,
+};
 
 /// `+CMS ERROR` codes: 3GPP TS 27.005 §3.2.5, whose causes below 128 are those of TS 24.011 Annex E and whose causes
 /// from 128 to 255 those of TS 23.040 §9.2.3.22.
@@ -185,7 +188,10 @@ fn find(table: &[(u16, Class, &str)], words: &str) -> Option<u16> {
         text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
     };
     let wanted = plain(words);
-    let wanted = VERBOSE.iter().find(|(theirs, _)| *theirs == wanted).map_or(wanted.as_str(), |(_, ours)| ours);
+    let wanted = VERBOSE
+        .iter()
+        .find(|(theirs, _)| *theirs == wanted)
+        .map_or(wanted.as_str(), |(_, ours)| ours);
     table.iter().find(|(_, _, known)| plain(known) == wanted).map(|(code, _, _)| *code)
 }
 

@@ -7,12 +7,14 @@
 //! Sources: 3GPP TS 27.005 (texts), 3GPP TS 27.007 (the rest), ITU-T V.250 (lines, echo, result codes).
 
 mod codes;
+mod ussd;
 mod values;
 
 pub use codes::{Class, ErrorCode};
+pub use ussd::{pack_ussd, ussd_text};
 pub use values::{
-    MessageSettings, Registration, Storage, Ussd, fields, message_settings, operator, registration, service_centre,
-    signal_dbm, storage, stored_index,
+    MessageSettings, Registration, Storage, Ussd, fields, message_settings, operator, registration,
+    service_centre, signal_dbm, storage, stored_index,
 };
 
 /// Longest line that is kept, in bytes: the longest PDU is 352 digits, the longest USSD text in UCS-2 digits 728.
@@ -62,8 +64,13 @@ pub enum Final {
 pub enum News {
     /// A text was stored: `+CMTI`. `None`: the modem gave no usable place, as SIM7000 does with `-1`.
     TextStored(Option<u16>),
-    /// A status report was stored: `+CDSI`.
-    ReportStored(Option<u16>),
+    /// A status report was stored: `+CDSI: "SR",4`.
+    ReportStored {
+        /// Where: `SM`, `ME`, or `SR` for modems that keep reports apart.
+        memory: String,
+        /// Its place there.
+        place: Option<u16>,
+    },
     /// A text, direct: `+CMT`.
     Text {
         /// The PDU, in hexadecimal digits.
@@ -260,10 +267,17 @@ impl Parser {
         if line == "OK" {
             Some(Final::Ok)
         } else if let Some(text) = line.strip_prefix("+CMS ERROR:") {
-            Some(Final::Error(code(text).map_or_else(|| ErrorCode::from_cms_words(text), ErrorCode::Cms)))
+            Some(Final::Error(
+                code(text).map_or_else(|| ErrorCode::from_cms_words(text), ErrorCode::Cms),
+            ))
         } else if let Some(text) = line.strip_prefix("+CME ERROR:") {
-            Some(Final::Error(code(text).map_or_else(|| ErrorCode::from_cme_words(text), ErrorCode::Cme)))
-        } else if matches!(line, "ERROR" | "ABORTED" | "COMMAND NOT SUPPORT" | "TOO MANY PARAMETERS") {
+            Some(Final::Error(
+                code(text).map_or_else(|| ErrorCode::from_cme_words(text), ErrorCode::Cme),
+            ))
+        } else if matches!(
+            line,
+            "ERROR" | "ABORTED" | "COMMAND NOT SUPPORT" | "TOO MANY PARAMETERS"
+        ) {
             Some(Final::Error(ErrorCode::Plain))
         } else if self.command.is_some() && is_connection(line) {
             Some(Final::Connection(line.to_owned()))
@@ -275,7 +289,9 @@ impl Parser {
     fn answers(&self, line: &str) -> bool {
         let Some(command) = &self.command else { return false };
         if command.plain {
-            return !is_restart(line, self.restarts) && !line.starts_with('^');
+            let bare = !line.starts_with(['+', '^', '*'])
+                || line.starts_with(&format!("{}:", command.head));
+            return bare && !is_restart(line, self.restarts) && !is_word(line);
         }
         let Some(rest) = line.strip_prefix(command.head.as_str()) else { return false };
         // `+CREG: 0,1` answers; `+CREG: 1` and `+CREG: 1,"00C3","12A4"` are news, even just now.
@@ -289,14 +305,19 @@ impl Parser {
         if line.starts_with("+CMTI:") {
             Some(News::TextStored(place()))
         } else if line.starts_with("+CDSI:") {
-            Some(News::ReportStored(place()))
+            let memory = fields(line)
+                .first()
+                .map_or_else(String::new, |memory| memory.chars().take(4).collect());
+            Some(News::ReportStored { memory, place: place() })
         } else if let Some(registration) = registration(line) {
             Some(News::Registration(registration))
         } else if let Some(ussd) = Ussd::parse(line) {
             Some(News::Ussd(ussd))
         } else if is_restart(line, self.restarts) {
             Some(News::Restarted(line.to_owned()))
-        } else if line.starts_with(['+', '^', '*', '%', '#', '$']) && line.contains(':') || is_word(line) {
+        } else if line.starts_with(['+', '^', '*', '%', '#', '$']) && line.contains(':')
+            || is_word(line)
+        {
             Some(News::Other(line.to_owned()))
         } else {
             None
@@ -330,11 +351,15 @@ fn ends_with_result(line: &[u8]) -> bool {
 }
 
 fn is_result(line: &str) -> bool {
-    line == "OK" || line == "ERROR" || line.starts_with("+CMS ERROR:") || line.starts_with("+CME ERROR:")
+    line == "OK"
+        || line == "ERROR"
+        || line.starts_with("+CMS ERROR:")
+        || line.starts_with("+CME ERROR:")
 }
 
 fn is_connection(line: &str) -> bool {
-    matches!(line, "NO CARRIER" | "BUSY" | "NO ANSWER" | "NO DIALTONE" | "NO DIAL TONE") || line.starts_with("CONNECT")
+    matches!(line, "NO CARRIER" | "BUSY" | "NO ANSWER" | "NO DIALTONE" | "NO DIAL TONE")
+        || line.starts_with("CONNECT")
 }
 
 fn is_restart(line: &str, more: &[&str]) -> bool {
@@ -343,13 +368,15 @@ fn is_restart(line: &str, more: &[&str]) -> bool {
 
 /// Lines of capital letters and spaces that modems say unasked; `Call Ready` and its like are in the quirks.
 fn is_word(line: &str) -> bool {
-    matches!(line, "RING" | "NO CARRIER" | "BUSY" | "Call Ready" | "SMS Ready" | "PB DONE" | "SMS DONE")
+    matches!(
+        line,
+        "RING" | "NO CARRIER" | "BUSY" | "Call Ready" | "SMS Ready" | "PB DONE" | "SMS DONE"
+    )
 }
 
 /// A PDU has at least a service centre's length, a first octet and a reference.
 fn is_hex(line: &str) -> bool {
-    line.len() >= 6 && line.len().is_multiple_of(2) && line.bytes().all(|byte| byte.is_ascii_hexdigit())
+    line.len() >= 6
+        && line.len().is_multiple_of(2)
+        && line.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
-
-#[cfg(test)]
-mod tests;

@@ -100,7 +100,10 @@ pub fn operator(line: &str) -> Option<(String, &'static str)> {
 /// Returns the service centre of `+CSCA: "number",type`, when there is one (3GPP TS 27.005 §3.3.1).
 #[must_use]
 pub fn service_centre(line: &str) -> Option<String> {
-    fields(line).first().filter(|number| number.bytes().any(|b| b.is_ascii_digit())).map(|number| (*number).to_owned())
+    fields(line)
+        .first()
+        .filter(|number| number.bytes().any(|b| b.is_ascii_digit()))
+        .map(|number| (*number).to_owned())
 }
 
 /// How full a message storage is.
@@ -116,7 +119,8 @@ impl Storage {
     /// Returns whether the storage may turn texts away: nine tenths, or all but one place.
     #[must_use]
     pub const fn is_nearly_full(self) -> bool {
-        self.total > 0 && (self.used + 1 >= self.total || self.used as u32 * 10 >= self.total as u32 * 9)
+        self.total > 0
+            && (self.used + 1 >= self.total || self.used as u32 * 10 >= self.total as u32 * 9)
     }
 }
 
@@ -147,7 +151,10 @@ impl MessageSettings {
     /// Returns whether each of `wanted` is among what is offered. Nothing is known of a parameter that is not listed.
     #[must_use]
     pub fn offers(&self, wanted: [u8; 5]) -> bool {
-        wanted.iter().enumerate().all(|(place, value)| self.0.get(place).is_none_or(|offered| offered.contains(value)))
+        wanted
+            .iter()
+            .enumerate()
+            .all(|(place, value)| self.0.get(place).is_none_or(|offered| offered.contains(value)))
     }
 }
 
@@ -189,14 +196,18 @@ impl Ussd {
         let (status, rest) = values.split_once(',').unwrap_or((values, ""));
         // The text may hold quotes: the last one closes it.
         let (text, scheme) = match (rest.find('"'), rest.rfind('"')) {
-            (Some(open), Some(close)) if open < close => (rest.get(open + 1..close), rest.get(close + 1..)),
+            (Some(open), Some(close)) if open < close => {
+                (rest.get(open + 1..close), rest.get(close + 1..))
+            }
             (Some(open), _) => (rest.get(open + 1..), None),
             (None, _) => (None, None),
         };
         Some(Self {
             status: status.trim().parse().ok()?,
             text: text.unwrap_or_default().to_owned(),
-            scheme: scheme.and_then(|s| s.trim_start_matches(',').trim().parse().ok()).unwrap_or(15),
+            scheme: scheme
+                .and_then(|s| s.trim_start_matches(',').trim().parse().ok())
+                .unwrap_or(15),
         })
     }
 }
