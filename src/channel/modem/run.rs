@@ -25,6 +25,15 @@ pub enum Error {
     Closed,
 }
 
+/// Why nobody can be served just now.
+#[derive(Clone, Copy)]
+enum Absence<'a> {
+    /// It will pass by itself, within this time.
+    Passing(&'a str, Duration),
+    /// Something or somebody has to mend it.
+    Lasting(&'a str),
+}
+
 /// Why a session ended.
 enum End {
     Stopped,
@@ -67,7 +76,7 @@ impl Modem {
         };
         requests.close();
         while let Ok(request) = requests.try_recv() {
-            turn_away(request, "the gateway is stopping");
+            turn_away(request, Absence::Passing("the gateway is stopping", Duration::ZERO));
         }
         end
     }
@@ -95,11 +104,18 @@ impl Driver {
         let port = port.filter(|_| !matches!(trouble, Trouble::Unplugged(_)));
         let reason = trouble.to_string();
         let backoff = self.jitter();
+        let boot = self.settings.times.boot;
         let mended = async {
             let wait = self.recover(port, &trouble).await.max(backoff);
             sleep(wait).await;
         };
-        aside(mended, &reason, requests, stop).await.err()
+        let absence = match trouble {
+            Trouble::Restarted | Trouble::PowerCut => Absence::Passing(&reason, boot),
+            Trouble::Unplugged(_) | Trouble::Silent | Trouble::Unregistered | Trouble::Down(_) => {
+                Absence::Lasting(&reason)
+            }
+        };
+        aside(mended, absence, requests, stop).await.err()
     }
 
     /// Returns between a half and the whole of the wait before the port is opened again, which doubles.
@@ -116,7 +132,9 @@ impl Driver {
         requests: &mut mpsc::Receiver<Request>,
         stop: &mut Stop,
     ) -> End {
-        match aside(self.initialise(port), "the modem is being set up", requests, stop).await {
+        let poll = self.settings.times.poll;
+        let absence = Absence::Passing("the modem is being set up", poll);
+        match aside(self.initialise(port), absence, requests, stop).await {
             Ok(Ok(())) => {}
             Ok(Err(trouble)) => return trouble.into(),
             Err(end) => return end,
@@ -329,7 +347,7 @@ fn pass_on<T>(
 /// Runs `work`; meanwhile tells whoever asks that there is no modem, and why.
 async fn aside<T>(
     work: impl Future<Output = T>,
-    reason: &str,
+    absence: Absence<'_>,
     requests: &mut mpsc::Receiver<Request>,
     stop: &mut Stop,
 ) -> Result<T, End> {
@@ -340,7 +358,7 @@ async fn aside<T>(
             () = stop.wait() => return Err(End::Stopped),
             done = &mut work => return Ok(done),
             request = requests.recv() => match request {
-                Some(request) => turn_away(request, reason),
+                Some(request) => turn_away(request, absence),
                 None => return Err(End::Closed),
             },
         }
@@ -348,17 +366,24 @@ async fn aside<T>(
 }
 
 /// Answers a request that finds no modem. Nothing went out.
-fn turn_away(request: Request, reason: &str) {
-    let refused = || Refused(reason.to_owned());
-    match request {
-        Request::Submit { reply, .. } => {
-            answer(reply, Submitted::ChannelDown { reason: reason.to_owned() })
+fn turn_away(request: Request, absence: Absence<'_>) {
+    let (Absence::Passing(reason, _) | Absence::Lasting(reason)) = absence;
+    let reason = reason.to_owned();
+    let refused = Refused(reason.clone());
+    match (request, absence) {
+        (Request::Submit { reply, .. }, Absence::Passing(_, after)) => {
+            answer(reply, Submitted::Retry { reason, after: Some(after) });
         }
-        Request::Ussd { reply, .. } | Request::Balance { reply } => answer(reply, Err(refused())),
-        Request::Stored { reply } => answer(reply, Err(refused())),
-        Request::DeleteStored { reply } | Request::PowerCycle { reply } => {
-            answer(reply, Err(refused()))
+        (Request::Submit { reply, .. }, Absence::Lasting(_)) => {
+            answer(reply, Submitted::ChannelDown { reason })
         }
-        Request::SelfTest { reply } => answer(reply, Err(refused())),
+        (Request::Ussd { reply, .. } | Request::Balance { reply }, _) => {
+            answer(reply, Err(refused))
+        }
+        (Request::Stored { reply }, _) => answer(reply, Err(refused)),
+        (Request::DeleteStored { reply } | Request::PowerCycle { reply }, _) => {
+            answer(reply, Err(refused))
+        }
+        (Request::SelfTest { reply }, _) => answer(reply, Err(refused)),
     }
 }

@@ -232,10 +232,10 @@ impl Driver {
         let counts = &mut self.health.counts;
         match outcome {
             Outcome::Left(_) => {
-                counts.segments_accepted = counts.segments_accepted.saturating_add(1)
+                counts.segments_accepted = counts.segments_accepted.saturating_add(1);
             }
             Outcome::Stayed(_) => {
-                counts.segments_refused = counts.segments_refused.saturating_add(1)
+                counts.segments_refused = counts.segments_refused.saturating_add(1);
             }
             Outcome::Open(_) => counts.segments_unknown = counts.segments_unknown.saturating_add(1),
         }

@@ -42,7 +42,7 @@ use Class::{
 ///
 /// Causes up to 255 are the network's own refusal: nothing went out. A failure of the equipment (300), a network timeout
 /// (332), an unknown error (500) and a rejected duplicate (197) leave that open.
-const CMS: &[(u16, Class, &str)] = &[
+pub(super) const CMS: &[(u16, Class, &str)] = &[
     (1, PermanentForRecipient, "unassigned number"),
     (8, CreditOrBarring, "operator determined barring"),
     (10, CreditOrBarring, "call barred"),
@@ -105,7 +105,7 @@ const CMS: &[(u16, Class, &str)] = &[
 ];
 
 /// `+CME ERROR` codes: 3GPP TS 27.007 §9.2; 515 is SIMCom's and Huawei's.
-const CME: &[(u16, Class, &str)] = &[
+pub(super) const CME: &[(u16, Class, &str)] = &[
     (0, UnknownOutcome, "phone failure"),
     (1, RetrySoon, "no connection to phone"),
     (3, RetrySoon, "operation not allowed"),

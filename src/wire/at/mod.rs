@@ -380,3 +380,6 @@ fn is_hex(line: &str) -> bool {
         && line.len().is_multiple_of(2)
         && line.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
+
+#[cfg(test)]
+mod tests;
