@@ -125,3 +125,40 @@ pub fn by_call(called: &str) -> &'static Quirks {
         .find(|quirks| quirks.called.iter().any(|part| called.contains(part)))
         .unwrap_or(&GENERIC)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_model_is_found_by_what_it_calls_itself() {
+        let called = [
+            ("SIMCOM_Ltd SIMCOM_SIM800C", "sim800"),
+            ("SIMCOM INCORPORATED SIMCOM_SIM7600E-H", "sim7600"),
+            ("INCORPORATED A7670E-FASE", "sim7600"),
+            ("Quectel EC25", "ec25"),
+            ("huawei E3372", "huawei"),
+            ("Huawei Technologies Co., Ltd. E173", "huawei"),
+            ("ZTE INCORPORATED MF667", "generic"),
+            ("", "generic"),
+        ];
+        for (name, quirks) in called {
+            assert_eq!(by_call(name).name, quirks, "{name}");
+        }
+    }
+
+    #[test]
+    fn each_model_asks_for_status_reports_and_has_a_name_of_its_own() {
+        for quirks in KNOWN.iter().chain([&GENERIC]) {
+            assert_eq!(by_name(quirks.name), Some(quirks));
+            let [first, ..] = quirks.message_settings else {
+                panic!("{} announces nothing", quirks.name)
+            };
+            assert!(
+                matches!(first, [_, 1, 0, 1 | 2, _]),
+                "{}: texts stored, reports wanted",
+                quirks.name
+            );
+        }
+    }
+}

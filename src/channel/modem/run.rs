@@ -375,14 +375,14 @@ fn turn_away(request: Request, absence: Absence<'_>) {
             answer(reply, Submitted::Retry { reason, after: Some(after) });
         }
         (Request::Submit { reply, .. }, Absence::Lasting(_)) => {
-            answer(reply, Submitted::ChannelDown { reason })
+            answer(reply, Submitted::ChannelDown { reason });
         }
         (Request::Ussd { reply, .. } | Request::Balance { reply }, _) => {
-            answer(reply, Err(refused))
+            answer(reply, Err(refused));
         }
         (Request::Stored { reply }, _) => answer(reply, Err(refused)),
         (Request::DeleteStored { reply } | Request::PowerCycle { reply }, _) => {
-            answer(reply, Err(refused))
+            answer(reply, Err(refused));
         }
         (Request::SelfTest { reply }, _) => answer(reply, Err(refused)),
     }

@@ -59,13 +59,9 @@ impl Balance {
         let (_, mut rest) = answer.split_once(self.before.as_str())?;
         while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
             let from = rest.get(start..)?;
-            let end = from.find(|c: char| !is_amount(c)).unwrap_or(from.len());
-            let (number, behind) = from.split_at_checked(end)?;
-            if behind.trim_start().starts_with(self.after.trim())
-                || number.ends_with(' ') && behind.starts_with(self.after.trim())
-            {
-                let number: String = number.chars().filter(|c| !c.is_whitespace()).collect();
-                return Some(number.trim_end_matches(['.', ',']).to_owned());
+            let (number, behind) = from.split_at_checked(number_bytes(from))?;
+            if behind.trim_start().starts_with(self.after.trim()) {
+                return Some(number.chars().filter(|c| !c.is_whitespace()).collect());
             }
             rest = behind;
         }
@@ -73,9 +69,18 @@ impl Balance {
     }
 }
 
-/// Digits, and what groups them in any country: `1 234,50`, `1.234`, `1'234`.
-fn is_amount(c: char) -> bool {
-    c.is_ascii_digit() || matches!(c, '.' | ',' | '\'' | ' ' | '\u{a0}' | '\u{202f}')
+/// Returns the bytes of the number that `text` starts with: digits, and single marks between them that group digits
+/// somewhere: `1 234,50`, `1.234`, `1'234`.
+fn number_bytes(text: &str) -> usize {
+    let mut end = 0;
+    for (at, c) in text.char_indices() {
+        if c.is_ascii_digit() {
+            end = at + 1;
+        } else if at != end || !matches!(c, '.' | ',' | '\'' | ' ' | '\u{a0}' | '\u{202f}') {
+            break;
+        }
+    }
+    end
 }
 
 /// Everything that a modem's task has to know.
@@ -243,5 +248,44 @@ impl Times {
             ussd: scale(self.ussd),
             self_test: scale(self.self_test),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn amount(before: &str, after: &str, answer: &str) -> Option<String> {
+        Balance { code: "*100#".to_owned(), before: before.to_owned(), after: after.to_owned() }
+            .amount(answer)
+    }
+
+    #[test]
+    fn the_amount_is_found_between_its_neighbours() {
+        assert_eq!(amount("", "", "Your balance is 12.50."), Some("12.50".to_owned()));
+        assert_eq!(
+            amount("Solde ", " F", "Le 3 mai. Solde 1 234,50 F, 20 Mo"),
+            Some("1234,50".to_owned())
+        );
+        assert_eq!(amount("", "KES", "2 SMS, 45 MB, KSH 7, 88.10KES"), Some("88.10".to_owned()));
+        assert_eq!(amount("Solde", "F", "no such words"), None);
+        assert_eq!(amount("", "F", "12 KES"), None);
+        assert_eq!(amount("", "", "none"), None);
+    }
+
+    #[test]
+    fn a_pin_is_four_to_eight_digits_and_shows_nowhere() {
+        let pin = Pin::new("1234\n").expect("four digits");
+        assert_eq!(format!("{pin:?}"), "Pin");
+        for wrong in ["", "123", "123456789", "12a4", "1234\";+CFUN=0"] {
+            assert!(Pin::new(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_faster_clock_scales_every_time() {
+        let scaled = Times::default().scaled(100.0);
+        assert_eq!(scaled.result, Duration::from_millis(1_800));
+        assert_eq!(scaled.scaled(0.01), Times::default());
     }
 }

@@ -336,8 +336,7 @@ proptest! {
     fn values_of_arbitrary_lines_never_panic(line in "[ -~]{0,80}", octets in "[0-9A-F]{0,80}", scheme in any::<u8>()) {
         let _ = (fields(&line), registration(&line), signal_dbm(&line), operator(&line), service_centre(&line));
         let _ = (storage(&line), stored_index(&line), message_settings(&line), Ussd::parse(&line));
-        let _ = message_settings(&format!("+CNMI: {line}"));
-        let _ = Ussd::parse(&format!("+CUSD: {line}"));
+        let _ = (message_settings(&format!("+CNMI: {line}")), Ussd::parse(&format!("+CUSD: {line}")));
         let _ = (ussd_text(&line, scheme), ussd_text(&octets, scheme));
     }
 }
