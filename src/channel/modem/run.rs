@@ -147,9 +147,8 @@ impl Driver {
                 return trouble.into();
             }
             let paced = self.next_text;
-            let mut until = look_due.min(self.inbox.sweep_due);
-            until = self.self_test.as_ref().map_or(until, |test| until.min(test.until));
-            until = if paced > Instant::now() { until.min(paced) } else { until };
+            let until =
+                if port.news.is_empty() { self.next_deadline(look_due) } else { Instant::now() };
             let done = tokio::select! {
                 biased;
                 () = stop.wait() => return End::Stopped,
@@ -169,6 +168,13 @@ impl Driver {
                 return trouble.into();
             }
         }
+    }
+
+    /// Returns when something is due that nobody announces.
+    fn next_deadline(&self, look_due: Instant) -> Instant {
+        let own = self.self_test.as_ref().map(|test| test.until);
+        let paced = Some(self.next_text).filter(|paced| *paced > Instant::now());
+        [own, paced].into_iter().flatten().fold(look_due.min(self.inbox.sweep_due), Instant::min)
     }
 
     fn count_port(&mut self, port: &mut Port) {
@@ -207,12 +213,9 @@ impl Driver {
         self.expire_self_test();
         if *look_due <= Instant::now() {
             self.look(port).await?;
-            *look_due = Instant::now()
-                + if self.health.registered {
-                    self.settings.times.sweep
-                } else {
-                    self.settings.times.poll
-                };
+            let times = &self.settings.times;
+            *look_due =
+                Instant::now() + if self.health.registered { times.sweep } else { times.poll };
         }
         if self.inbox.sweep_due <= Instant::now() {
             self.sweep(port).await?;

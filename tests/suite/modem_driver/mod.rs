@@ -1,5 +1,6 @@
 //! The modem driver against modems: a scripted one that fails to the byte, and the simulator with all its faults.
 
+mod inbound;
 mod peer;
 mod scripted;
 
@@ -12,6 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
+
+/// Somebody.
+const TO: &str = "+243810000001";
 
 /// Longest that any state is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -23,6 +23,11 @@ pub enum Say {
 /// Answers a command, or `None` for the ordinary answer. A text that is sent comes as `SEND <pdu>`.
 pub type Script = Box<dyn FnMut(&str, &mut PeerState) -> Option<Vec<Say>> + Send>;
 
+/// A modem without faults.
+pub fn plain() -> Script {
+    Box::new(|_, _| None)
+}
+
 #[derive(Default)]
 pub struct PeerState {
     /// PDUs that the network has.
@@ -39,12 +44,15 @@ pub struct PeerState {
     pub cut_said: Option<usize>,
     pub cut_now: bool,
     pub unplugged: bool,
+    line: Option<File>,
 }
 
 pub struct Peer {
     pub state: Arc<Mutex<PeerState>>,
     pub port: PathBuf,
     script: Arc<Mutex<Script>>,
+    /// Held while a line is said: modems do not break their own lines.
+    voice: Arc<Mutex<()>>,
     _folder: tempfile::TempDir,
 }
 
@@ -55,6 +63,7 @@ impl Peer {
             state: Arc::default(),
             port: folder.path().join("modem"),
             script: Arc::new(Mutex::new(script)),
+            voice: Arc::default(),
             _folder: folder,
         };
         peer.state().echo = true;
@@ -65,6 +74,24 @@ impl Peer {
 
     pub fn state(&self) -> MutexGuard<'_, PeerState> {
         self.state.lock().expect("the peer's thread lives")
+    }
+
+    /// Says something unasked.
+    pub fn speak(&self, text: &str) {
+        let _one_at_a_time = self.voice.lock().expect("the peer's thread lives");
+        let mut line = self
+            .state()
+            .line
+            .as_ref()
+            .expect("the modem is plugged in")
+            .try_clone()
+            .expect("a handle");
+        line.write_all(text.as_bytes()).expect("the line takes it");
+    }
+
+    /// Returns how often a command was heard.
+    pub fn heard(&self, command: &str) -> usize {
+        self.state().commands.iter().filter(|heard| *heard == command).count()
     }
 
     /// Gives the modem a new port under the old name.
@@ -78,25 +105,31 @@ impl Peer {
             std::fs::remove_file(&self.port).expect("the old name goes");
         }
         symlink(name, &self.port).expect("the port's name");
+        let mut master = File::from(pty.master);
         {
             let mut state = self.state();
+            state.line = Some(master.try_clone().expect("a second handle"));
             (state.unplugged, state.cut_now, state.cut_heard, state.cut_said) =
                 (false, false, None, None);
         }
         let (state, script) = (Arc::clone(&self.state), Arc::clone(&self.script));
+        let voice = Arc::clone(&self.voice);
         thread::spawn(move || {
             let mut line = Vec::new();
-            let mut master = File::from(pty.master);
             // Held, lest the port count as gone while the driver has it closed.
             let slave = pty.slave;
             let mut byte = [0];
             while master.read_exact(&mut byte).is_ok() {
                 let said = hear(byte[0], &mut line, &state, &script);
-                if !say(said, &mut master, &state) {
+                if !say(said, &mut master, &state, &voice) {
                     break;
                 }
             }
-            state.lock().expect("the test lives").unplugged = true;
+            {
+                let mut state = state.lock().expect("the test lives");
+                state.unplugged = true;
+                state.line = None;
+            }
             drop((master, slave));
         });
     }
@@ -145,7 +178,7 @@ fn hear(
 }
 
 /// Returns whether the peer is still plugged in.
-fn say(said: Vec<Say>, master: &mut File, state: &Mutex<PeerState>) -> bool {
+fn say(said: Vec<Say>, master: &mut File, state: &Mutex<PeerState>, voice: &Mutex<()>) -> bool {
     for one in said {
         let bytes = match one {
             Say::Text(text) => text.into_bytes(),
@@ -156,6 +189,7 @@ fn say(said: Vec<Say>, master: &mut File, state: &Mutex<PeerState>) -> bool {
             }
             Say::Unplug => return false,
         };
+        let _one_at_a_time = voice.lock().expect("the test lives");
         for byte in bytes {
             if spend(&mut state.lock().expect("the test lives").cut_said)
                 || master.write_all(&[byte]).is_err()

@@ -1,16 +1,10 @@
 //! What is claimed of a text is true wherever the exchange breaks off.
 
-use super::peer::{Peer, PeerState, Say, Script, ordinary, take, text};
+use super::peer::{Peer, PeerState, Say, Script, ordinary, plain, take, text};
 use super::*;
-use kengele::channel::modem::{Event, Pin, Sim};
-use kengele::wire::tpdu::{Address, Deliver, UserData, to_hex, with_smsc};
+use kengele::channel::modem::{Pin, Sim};
 
-const TO: &str = "+243810000001";
 const BELL: &str = "0031000C9142830100001000000B04C2329B0D";
-
-fn plain() -> Script {
-    Box::new(|_, _| None)
-}
 
 /// Answers texts with `answer`, which says whether the network takes them; everything else as usual.
 fn answering(mut answer: impl FnMut(&str, &mut PeerState) -> Vec<Say> + Send + 'static) -> Script {
@@ -285,35 +279,6 @@ async fn a_wrong_pin_is_given_once() {
     let given =
         peer.state().commands.iter().filter(|command| command.starts_with("AT+CPIN=")).count();
     assert_eq!(given, 1);
-}
-
-#[tokio::test]
-async fn an_inbound_text_is_deleted_only_after_it_was_taken() {
-    let from = Address::parse("+46708251358").expect("a number");
-    let deliver = Deliver {
-        from,
-        protocol: 0,
-        class: None,
-        sent: None,
-        more_to_come: false,
-        receipt_wanted: false,
-        reply_path: false,
-        data: UserData::text("Hello").expect("a short text"),
-    };
-    let pdu = to_hex(&with_smsc(None, &deliver.encode()));
-    let peer = Peer::new(plain());
-    peer.state().stored.insert(3, (0, pdu));
-    let mut settings = settings(&peer.port);
-    settings.times.sweep = Duration::from_millis(50);
-    let mut rig = Rig::ready(settings).await;
-    let Some(Event::Text(first)) = rig.line.events.recv().await else { panic!("a text") };
-    assert_eq!((first.item.from.as_str(), first.item.text.as_str()), ("+46708251358", "Hello"));
-    drop(first);
-    let again = timeout(PATIENCE, rig.line.events.recv()).await.expect("it comes again");
-    let Some(Event::Text(second)) = again else { panic!("a text") };
-    assert!(peer.state().stored.contains_key(&3), "nobody has taken it");
-    assert_eq!(second.taken().text, "Hello");
-    wait_for("the text is deleted", || peer.state().stored.is_empty()).await;
 }
 
 #[tokio::test]
