@@ -22,7 +22,7 @@ use crate::domain::message::{InboundText, NetworkReceipt, Submission, Submitted}
 use crate::domain::time::Timestamp;
 use crate::wire::at::Storage;
 use rand_chacha::ChaCha8Rng;
-use rand_core::SeedableRng;
+use rand_core::{RngCore, SeedableRng};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -228,6 +228,8 @@ struct Driver {
     quirks: &'static Quirks,
     inbox: inbox::Inbox,
     stage: watchdog::Stage,
+    /// The fault that was logged last: each is logged once.
+    told: Option<String>,
     /// Wait before the port is opened again.
     backoff: Duration,
     /// Since when it has been without a network, or unplugged.
@@ -253,15 +255,19 @@ impl Modem {
         let (requests_in, requests) = mpsc::channel(REQUESTS_MAX);
         let (events, events_out) = mpsc::channel(EVENTS_MAX);
         let (published, health) = watch::channel(Health::default());
+        let mut random = ChaCha8Rng::seed_from_u64(settings.seed);
+        // Not always the same after a restart: segments of the last text may still be on their way.
+        let [low, high, ..] = random.next_u32().to_le_bytes();
         let driver = Driver {
             inbox: inbox::Inbox::new(settings.times.segments_wait),
             stage: watchdog::Stage::Fine,
+            told: None,
             backoff: settings.times.reopen_min,
             astray: None,
             next_text: Instant::now(),
-            concat: 0,
+            concat: u16::from_le_bytes([low, high]),
             self_test: None,
-            random: ChaCha8Rng::seed_from_u64(settings.seed),
+            random,
             health: Health {
                 quirks: GENERIC.name,
                 registration: "not asked yet",

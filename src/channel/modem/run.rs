@@ -152,6 +152,7 @@ impl Driver {
             let done = tokio::select! {
                 biased;
                 () = stop.wait() => return End::Stopped,
+                () = self.events.closed() => return End::Closed,
                 settled = self.inbox.settled() => self.settle(port, settled).await,
                 event = port.next(until) => match event {
                     Ok(Some(event)) => hear(port, event).await,
@@ -246,6 +247,7 @@ impl Driver {
         if registered {
             self.astray = None;
             self.stage = Stage::Fine;
+            self.told = None;
             self.show(State::Ready);
             return Ok(());
         }
@@ -270,8 +272,10 @@ impl Driver {
                 if let Submitted::ChannelDown { reason } = &submitted {
                     warn!(modem = %self.settings.name, reason, "modem cannot send");
                 }
+                // What is wrong with the SIM or the settings is found, and told, by setting the modem up anew.
+                let broken = matches!(submitted, Submitted::ChannelDown { .. });
                 answer(reply, submitted);
-                trouble.map_or(Ok(()), Err)
+                trouble.or_else(|| broken.then_some(Trouble::Restarted)).map_or(Ok(()), Err)
             }
             Request::Ussd { code, reply } => {
                 let text = self.dial(port, &code).await;

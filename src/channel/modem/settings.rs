@@ -200,7 +200,7 @@ impl Default for Times {
             prompt: secs(15),
             result: secs(180),
             late: secs(20),
-            restart_grace: secs(5),
+            restart_grace: secs(15),
             segment_retry: secs(5),
             sim: secs(40),
             poll: secs(5),

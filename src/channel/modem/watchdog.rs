@@ -36,8 +36,12 @@ impl Driver {
                 return self.settings.times.boot;
             }
             Trouble::Down(_) => {
-                error!(modem = %self.settings.name, reason, "modem cannot work until somebody mends it");
-                self.show(State::Down(reason));
+                let down = State::Down(reason.clone());
+                if self.told.as_ref() != Some(&reason) {
+                    error!(modem = %self.settings.name, reason, "modem cannot work until somebody mends it");
+                    self.told = Some(reason);
+                }
+                self.show(down);
                 return self.settings.times.reopen_max;
             }
             Trouble::Unplugged(_) | Trouble::Silent | Trouble::Unregistered => {
@@ -51,7 +55,9 @@ impl Driver {
                 return Duration::ZERO;
             }
         }
-        self.escalate(port, trouble).await
+        let wait = self.escalate(port, trouble).await;
+        self.publish();
+        wait
     }
 
     async fn escalate(&mut self, port: Option<Port>, trouble: &Trouble) -> Duration {

@@ -48,17 +48,19 @@ async fn event(rig: &mut Rig) -> Event {
 }
 
 async fn text_in(rig: &mut Rig) -> InboundText {
-    match event(rig).await {
-        Event::Text(text) => text.taken(),
-        Event::Receipt(receipt) => panic!("a receipt: {:?}", receipt.item),
-    }
+    let text = match event(rig).await {
+        Event::Text(text) => Some(text.taken()),
+        Event::Receipt(_) => None,
+    };
+    text.expect("a text, not a receipt")
 }
 
 async fn receipt_in(rig: &mut Rig) -> NetworkReceipt {
-    match event(rig).await {
-        Event::Receipt(receipt) => receipt.taken(),
-        Event::Text(text) => panic!("a text: {:?}", text.item),
-    }
+    let receipt = match event(rig).await {
+        Event::Receipt(receipt) => Some(receipt.taken()),
+        Event::Text(_) => None,
+    };
+    receipt.expect("a receipt, not a text")
 }
 
 /// Settings that look at the SIM often.

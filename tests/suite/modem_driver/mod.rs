@@ -111,7 +111,7 @@ fn submission(to: &str, text: &str) -> Submission {
         delivery: DeliveryId(1),
         to: to.to_owned(),
         text: text.to_owned(),
-        validity: Duration::from_secs(3_600),
+        validity: Duration::from_hours(1),
         priority: Priority::Danger,
         idempotency_key: "key".to_owned(),
         flash: false,

@@ -42,8 +42,6 @@ pub struct PeerState {
     /// Unplugs itself after so many more bytes heard, or said.
     pub cut_heard: Option<usize>,
     pub cut_said: Option<usize>,
-    pub cut_now: bool,
-    pub unplugged: bool,
     line: Option<File>,
 }
 
@@ -89,6 +87,10 @@ impl Peer {
         line.write_all(text.as_bytes()).expect("the line takes it");
     }
 
+    pub fn is_unplugged(&self) -> bool {
+        self.state().line.is_none()
+    }
+
     /// Returns how often a command was heard.
     pub fn heard(&self, command: &str) -> usize {
         self.state().commands.iter().filter(|heard| *heard == command).count()
@@ -109,8 +111,7 @@ impl Peer {
         {
             let mut state = self.state();
             state.line = Some(master.try_clone().expect("a second handle"));
-            (state.unplugged, state.cut_now, state.cut_heard, state.cut_said) =
-                (false, false, None, None);
+            (state.cut_heard, state.cut_said) = (None, None);
         }
         let (state, script) = (Arc::clone(&self.state), Arc::clone(&self.script));
         let voice = Arc::clone(&self.voice);
@@ -125,11 +126,7 @@ impl Peer {
                     break;
                 }
             }
-            {
-                let mut state = state.lock().expect("the test lives");
-                state.unplugged = true;
-                state.line = None;
-            }
+            state.lock().expect("the test lives").line = None;
             drop((master, slave));
         });
     }
@@ -142,7 +139,7 @@ fn hear(
     script: &Mutex<Script>,
 ) -> Vec<Say> {
     let mut state = state.lock().expect("the test lives");
-    if state.cut_now || spend(&mut state.cut_heard) {
+    if spend(&mut state.cut_heard) {
         return vec![Say::Unplug];
     }
     let mut said = Vec::new();
