@@ -168,15 +168,19 @@ impl Port {
         self.answer(None, self.times.answer).await
     }
 
-    /// Runs a command that is answered by a line that starts with `head`. A result without it belongs to another command.
+    /// Runs a command that is answered by a line that starts with `head`.
+    ///
+    /// A result without it is taken for an older command's. When nothing follows, the modem has no such line, or the two
+    /// sides are out of step: the answer is empty, and the next command makes sure.
     pub(super) async fn ask(&mut self, command: &str, head: &str) -> Result<Answer, Trouble> {
         self.start(command).await?;
         self.answer(Some(head), self.times.answer).await
     }
 
     async fn answer(&mut self, head: Option<&str>, within: Duration) -> Result<Answer, Trouble> {
-        let until = Instant::now() + within;
+        let mut until = Instant::now() + within;
         let mut answer = Answer::default();
+        let mut bare = false;
         while let Some(event) = self.next(until).await? {
             match event {
                 Event::Line(line) => keep(&mut answer.lines, line),
@@ -194,6 +198,8 @@ impl Port {
                         return Ok(answer);
                     }
                     self.late_answers = self.late_answers.saturating_add(1);
+                    until = until.min(Instant::now() + self.times.wake);
+                    bare = true;
                 }
                 Event::Final(Final::Error(code)) => {
                     answer.error = Some(code);
@@ -206,7 +212,7 @@ impl Port {
             }
         }
         self.doubt();
-        Err(Trouble::Silent)
+        if bare { Ok(answer) } else { Err(Trouble::Silent) }
     }
 
     pub(super) fn keep_news(&mut self, news: News) {
@@ -232,10 +238,11 @@ impl Port {
         for _ in 0..PROBES_MAX {
             self.send_line("AT+CSQ").await?;
             match self.answer(Some("+CSQ:"), self.times.wake).await {
-                Ok(answer) if answer.error.is_none() => {
+                Ok(answer) if answer.line("+CSQ:").is_some() => {
                     self.out_of_step = false;
                     return Ok(());
                 }
+                Ok(answer) if answer.error.is_none() => {}
                 // The first refusal may be an older command's; two in a row are the question's own.
                 Ok(_) if refused > 0 => {
                     self.out_of_step = false;

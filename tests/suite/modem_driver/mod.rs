@@ -2,6 +2,7 @@
 
 mod inbound;
 mod peer;
+mod personalities;
 mod scripted;
 
 use kengele::channel::modem::{Line, Modem, Request, Settings, State, Times};
