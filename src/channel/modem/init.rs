@@ -39,6 +39,10 @@ impl Driver {
             port.command("AT+CFUN=1").await?;
         }
         self.unlock(port).await?;
+        if self.health.model.is_empty() {
+            // A locked modem may keep even its name to itself.
+            self.recognise(port).await?;
+        }
         for command in self.quirks.commands {
             self.optional(port, command).await?;
         }
@@ -81,7 +85,7 @@ impl Driver {
     async fn unlock(&mut self, port: &mut Port) -> Result<(), Trouble> {
         let until = Instant::now() + self.settings.times.sim;
         loop {
-            let (sim, reason) = match lock(&port.command("AT+CPIN?").await?) {
+            let (sim, reason) = match lock(&port.ask("AT+CPIN?", "+CPIN:").await?) {
                 Lock::Open => {
                     self.health.sim = Sim::Ready;
                     return Ok(());
@@ -138,7 +142,7 @@ impl Driver {
     async fn wait_until_open(&mut self, port: &mut Port) -> Result<Option<(Sim, String)>, Trouble> {
         let until = Instant::now() + self.settings.times.sim;
         while Instant::now() < until {
-            if matches!(lock(&port.command("AT+CPIN?").await?), Lock::Open) {
+            if matches!(lock(&port.ask("AT+CPIN?", "+CPIN:").await?), Lock::Open) {
                 self.health.sim = Sim::Ready;
                 return Ok(None);
             }

@@ -171,7 +171,8 @@ impl Port {
     /// Runs a command that is answered by a line that starts with `head`.
     ///
     /// A result without it is taken for an older command's. When nothing follows, the modem has no such line, or the two
-    /// sides are out of step: the answer is empty, and the next command makes sure.
+    /// sides are out of step: the answer is empty, and the next command makes sure. Some modems forget the `OK` after a
+    /// line (Wavecom after `+CPIN`): that is waited for no longer than a silent modem's first word.
     pub(super) async fn ask(&mut self, command: &str, head: &str) -> Result<Answer, Trouble> {
         self.start(command).await?;
         self.answer(Some(head), self.times.answer).await
@@ -183,7 +184,12 @@ impl Port {
         let mut bare = false;
         while let Some(event) = self.next(until).await? {
             match event {
-                Event::Line(line) => keep(&mut answer.lines, line),
+                Event::Line(line) => {
+                    if head.is_some_and(|head| line.starts_with(head)) {
+                        until = until.min(Instant::now() + self.times.wake);
+                    }
+                    keep(&mut answer.lines, line);
+                }
                 Event::Entry { header, pdu } => keep(&mut answer.entries, (header, pdu)),
                 // A stray result took the parser's command away; the line is still ours.
                 Event::News(News::Other(line))
@@ -212,7 +218,8 @@ impl Port {
             }
         }
         self.doubt();
-        if bare { Ok(answer) } else { Err(Trouble::Silent) }
+        let told = head.is_some_and(|head| answer.line(head).is_some());
+        if bare || told { Ok(answer) } else { Err(Trouble::Silent) }
     }
 
     pub(super) fn keep_news(&mut self, news: News) {

@@ -1,6 +1,7 @@
 //! The modem driver against modems: a scripted one that fails to the byte, and the simulator with all its faults.
 
 mod inbound;
+mod moods;
 mod peer;
 mod personalities;
 mod scripted;

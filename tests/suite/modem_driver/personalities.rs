@@ -138,3 +138,29 @@ async fn a_sim_without_a_service_centre_is_given_the_configured_one_or_told_abou
     let rig = Rig::ready(with).await;
     assert_eq!(rig.submit(TO, "Bell").await, accepted(&["1"]));
 }
+
+#[tokio::test]
+async fn a_locked_modem_that_is_busy_and_forgets_its_ok_comes_up_with_the_right_pin() {
+    // As old Wavecom modems do.
+    let (mut open, mut busy) = (false, 2);
+    let peer = Peer::new(Box::new(move |command, _| {
+        open |= command == "AT+CPIN=\"4321\"";
+        match command {
+            "AT+CPIN?" if !open => Some(text("\r\n+CPIN: SIM PIN\r\n")),
+            "AT+CPIN?" if busy > 0 => {
+                busy -= 1;
+                Some(text("\r\n+CME ERROR: 14\r\n"))
+            }
+            "AT+CPIN?" => Some(text("\r\n+CPIN: READY\r\n")),
+            "AT+CGMI" | "AT+CGMM" | "AT+CSQ" if !open => Some(text("\r\n+CME ERROR: 11\r\n")),
+            _ => None,
+        }
+    }));
+    let mut settings = settings(&peer.port);
+    settings.pin = kengele::channel::modem::Pin::new("4321");
+    settings.times.wake = Duration::from_millis(200);
+    let rig = Rig::ready(settings).await;
+    assert_eq!(rig.line.health.borrow().model, "Peer P1", "asked again once it is open");
+    assert_eq!(rig.submit(TO, "Bell").await, accepted(&["1"]));
+    assert_eq!(peer.heard("AT+CPIN=\"4321\""), 1);
+}
