@@ -23,6 +23,8 @@ use tracing::{debug, warn};
 
 /// Unfinished inbound texts that are kept.
 const UNFINISHED_MAX: usize = 32;
+/// Items that are handed over and neither taken nor let go.
+const PENDING_MAX: usize = 256;
 /// Items that were not taken and wait to be offered again.
 const AGAIN_MAX: usize = 64;
 /// States of stored messages that came from the network: received unread, received read (3GPP TS 27.005 §3.1).
@@ -340,6 +342,9 @@ impl Driver {
     }
 
     fn hand_over(&mut self, item: Item, origin: Origin) {
+        if self.inbox.pending.len() >= PENDING_MAX {
+            return self.refuse(item, origin);
+        }
         let (taken, word) = oneshot::channel();
         let event = match item.clone() {
             Item::Receipt(item) => Event::Receipt(Handover { item, taken }),
@@ -348,11 +353,15 @@ impl Driver {
         match self.events.try_send(event) {
             Ok(()) => self.inbox.pending.push(Pending { taken: word, origin, item }),
             Err(mpsc::error::TrySendError::Full(_) | mpsc::error::TrySendError::Closed(_)) => {
-                self.health.counts.handovers_refused =
-                    self.health.counts.handovers_refused.saturating_add(1);
-                self.offer_again(item, origin);
+                self.refuse(item, origin);
             }
         }
+    }
+
+    fn refuse(&mut self, item: Item, origin: Origin) {
+        let refused = &mut self.health.counts.handovers_refused;
+        *refused = refused.saturating_add(1);
+        self.offer_again(item, origin);
     }
 
     /// Keeps an item for the next sweep. What falls out by the bound is still on the SIM if it was stored there, and comes

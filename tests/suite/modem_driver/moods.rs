@@ -2,7 +2,7 @@
 
 use super::peer::{Peer, PeerState, Say, Script, ordinary, take, text};
 use super::*;
-use kengele::wire::tpdu::{Submit, from_hex};
+use kengele::wire::tpdu::{Submit, from_hex, split_smsc};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
@@ -47,7 +47,8 @@ fn moody(seed: u64) -> Script {
     let mut draw = move |sides: usize| usize::try_from(random.next_u32()).unwrap_or(0) % sides;
     Box::new(move |command, state| {
         if command.starts_with("SEND ") {
-            return Some(MOODS[draw(MOODS.len())](command, state));
+            let mood = MOODS.iter().cycle().nth(draw(MOODS.len()));
+            return mood.map(|mood| mood(command, state));
         }
         // Now and then the prompt is refused, or does not come.
         match (command.starts_with("AT+CMGS="), draw(8)) {
@@ -63,7 +64,8 @@ fn texts(peer: &Peer) -> Vec<String> {
     let state = peer.state();
     let read = |pdu: &String| {
         let octets = from_hex(pdu).expect("digits");
-        Submit::decode(&octets[1..]).expect("a SUBMIT").data.to_text().expect("a text")
+        let (_, tpdu) = split_smsc(&octets).expect("a service centre, or none");
+        Submit::decode(tpdu).expect("a SUBMIT").data.to_text().expect("a text")
     };
     state.took.iter().map(read).collect()
 }
