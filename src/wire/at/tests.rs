@@ -103,6 +103,12 @@ fn an_answer_about_registration_is_told_from_news_of_it() {
         assert_eq!(heard("AT+CREG?", &format!("{news}\r\n")), [Event::News(told)], "{news}");
     }
     assert_eq!(heard("AT+CREG?", "+CREG: 0,5\r\nOK\r\n"), [line("+CREG: 0,5"), OK]);
+    let bare = "+CREG: 2,1,4CA,81DE445";
+    assert_eq!(
+        heard("AT+CREG?", &format!("{bare}\r\nOK\r\n")),
+        [line(bare), OK],
+        "as Huawei writes it"
+    );
     assert_eq!(
         heard("AT+CREG?", "+CREG: 2,1,\"00C3\",\"12A4\"\r\nOK\r\n"),
         [line("+CREG: 2,1,\"00C3\",\"12A4\""), OK]
@@ -147,6 +153,15 @@ fn a_ussd_text_without_its_closing_quote_does_not_swallow_the_result() {
         heard("AT+CUSD=1", "+CUSD: 0,\"Balance 12.50\r\nOK\r\n"),
         [Event::News(News::Ussd(ussd)), OK]
     );
+}
+
+#[test]
+fn a_ussd_text_may_come_without_quotes_and_without_a_scheme() {
+    let ussd = |text: &str, scheme| Some(Ussd { status: 0, text: text.to_owned(), scheme });
+    assert_eq!(Ussd::parse("+CUSD: 0, AA180C3602"), ussd("AA180C3602", 15));
+    assert_eq!(Ussd::parse("+CUSD: 0,AA180C3602,72"), ussd("AA180C3602", 72));
+    assert_eq!(Ussd::parse("+CUSD: 0,\"a, b\""), ussd("a, b", 15));
+    assert_eq!(Ussd::parse("+CUSD: 0"), ussd("", 15));
 }
 
 #[test]
@@ -289,6 +304,9 @@ fn a_ussd_answer_is_read_in_each_of_its_forms() {
     );
     assert_eq!(ussd_text("0421043F0430044104380431043E", 72), "Спасибо");
     assert_eq!(ussd_text("", 15), "");
+    let ascii: String =
+        "Solde: 750 F\n1 Suite\n".bytes().map(|byte| format!("{byte:02X}")).collect();
+    assert_eq!(ussd_text(&ascii, 0), "Solde: 750 F\n1 Suite");
 }
 
 proptest! {

@@ -19,8 +19,8 @@ pub fn pack_ussd(code: &str) -> Option<String> {
 /// Returns the text of a USSD answer.
 ///
 /// What the modem wrote is decoded by trial, because modems disagree with the scheme that they name: digits in pairs are
-/// UCS-2 when the scheme says so or when they make sense as such, then packed septets when those make sense, and else the
-/// text is what it looks like.
+/// UCS-2 when the scheme says so or when they make sense as such, then ASCII, then packed septets when those make sense,
+/// and else the text is what it looks like.
 #[must_use]
 pub fn ussd_text(written: &str, scheme: u8) -> String {
     let Ok(octets) = from_hex(written) else { return written.trim_end().to_owned() };
@@ -29,6 +29,16 @@ pub fn ussd_text(written: &str, scheme: u8) -> String {
     }
     if let Some(text) = ucs2(&octets).filter(|text| is_ucs2(scheme) || is_sensible(text)) {
         return text;
+    }
+    // One octet a letter: packed septets of any length have octets that are no letters.
+    if octets.len() >= 4 && octets.iter().all(|octet| matches!(octet, b' '..=b'~' | b'\r' | b'\n'))
+    {
+        return octets
+            .iter()
+            .map(|octet| char::from(*octet))
+            .collect::<String>()
+            .trim_end()
+            .to_owned();
     }
     let septets = unpack(&octets, octets.len() * 8 / 7, 0);
     let text = Alphabet::DEFAULT.decode(&septets);

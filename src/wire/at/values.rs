@@ -200,7 +200,11 @@ impl Ussd {
                 (rest.get(open + 1..close), rest.get(close + 1..))
             }
             (Some(open), _) => (rest.get(open + 1..), None),
-            (None, _) => (None, None),
+            // Huawei E160 writes its digits without quotes.
+            (None, _) => {
+                let (text, scheme) = rest.split_once(',').unwrap_or((rest, ""));
+                (Some(text.trim()), Some(scheme))
+            }
         };
         Some(Self {
             status: status.trim().parse().ok()?,
