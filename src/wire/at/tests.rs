@@ -1,6 +1,7 @@
 //! Transcripts as modems write them, and bytes as nobody should.
 
 use super::*;
+use crate::wire::tpdu::to_hex;
 use proptest::prelude::*;
 
 /// A parser with `command` under way hears `said`.
@@ -304,8 +305,7 @@ fn a_ussd_answer_is_read_in_each_of_its_forms() {
     );
     assert_eq!(ussd_text("0421043F0430044104380431043E", 72), "Спасибо");
     assert_eq!(ussd_text("", 15), "");
-    let ascii: String =
-        "Solde: 750 F\n1 Suite\n".bytes().map(|byte| format!("{byte:02X}")).collect();
+    let ascii = to_hex(b"Solde: 750 F\n1 Suite\n");
     assert_eq!(ussd_text(&ascii, 0), "Solde: 750 F\n1 Suite");
 }
 
