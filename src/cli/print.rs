@@ -4,7 +4,7 @@ use kengele::config::{Diagnostic, Severity};
 use serde_json::Value;
 use std::io::{IsTerminal, Write};
 
-/// Colours on a terminal, none elsewhere or where NO_COLOR asks for none; JSON where a machine reads.
+/// Colours on a terminal, none elsewhere or where `NO_COLOR` asks for none; JSON where a machine reads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Style {
     pub json: bool,
