@@ -8,3 +8,4 @@ mod http_sms;
 mod modem_driver;
 mod peers;
 mod sms_codec;
+mod tidy;
