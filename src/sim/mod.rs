@@ -1,5 +1,6 @@
 //! A simulated village, for developers without hardware and for the tests: everything here stands outside the
 //! front door and speaks the real protocols to the ports that real things use.
 
+pub mod carrier;
 pub mod modem;
 pub mod provider;

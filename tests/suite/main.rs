@@ -5,5 +5,6 @@
 
 mod config;
 mod http_sms;
+mod modem_clients;
 mod peers;
 mod sms_codec;
