@@ -323,11 +323,14 @@ impl Machine {
 
     /// Answers the model's own commands.
     fn own(&mut self, name: &str, form: &Form) -> Option<Reply> {
-        if name == "^CURC" && self.traits.own.contains(&name) {
+        if self.traits.noise_switch.is_some_and(|(switch, _)| switch == name) {
             match form {
-                Form::Set(_) => self.session.chatty = form.number(0) != Some(0),
+                Form::Set(values) => {
+                    let value = values.last().map(String::as_str);
+                    self.session.chatty = value != Some("0");
+                }
                 Form::Read => {
-                    return Some(Reply::line(format!("^CURC: {}", u8::from(self.session.chatty))));
+                    return Some(Reply::line(format!("{name}: {}", u8::from(self.session.chatty))));
                 }
                 Form::Run | Form::Test => {}
             }

@@ -117,7 +117,7 @@ impl Session {
             text_parameters: [17, 167, 0, 0],
             operator_form: 0,
             functionality: 1,
-            chatty: true,
+            chatty: traits.noise_switch.is_some_and(|(_, at_start)| at_start),
             pin_open: !locked,
         }
     }

@@ -81,8 +81,10 @@ pub(super) struct Traits {
     pub(super) registration: Registration,
     /// Lines after power-up or reset.
     pub(super) boot: &'static [&'static str],
-    /// Lines that come by themselves, one after the other; `^CURC=0` silences those that start with `^`.
+    /// Lines that come by themselves, one after the other, while the modem is chatty.
     pub(super) noise: &'static [&'static str],
+    /// Switches the noise on and off, and how it stands at start. `+QINDCFG` has it in its second parameter.
+    pub(super) noise_switch: Option<(&'static str, bool)>,
     /// Message memories and their sizes, the first one chosen at start.
     pub(super) memories: &'static [(&'static str, usize)],
     pub(super) charsets: &'static [&'static str],
@@ -110,6 +112,7 @@ static SIM800: Traits = Traits {
     registration: Registration { circuit: 1, packet: 1, lte: None, technology: None },
     boot: &["RDY", "+CFUN: 1", "+CPIN: READY", "Call Ready", "SMS Ready"],
     noise: &[],
+    noise_switch: None,
     memories: &[("SM", 30), ("ME", 50)],
     charsets: &["IRA", "GSM", "UCS2", "HEX", "PCCP", "PCDN", "8859-1"],
     ussd: UssdStyle::Plain,
@@ -137,6 +140,7 @@ static SIM7600: Traits = Traits {
     registration: Registration { circuit: 2, packet: 1, lte: Some(1), technology: Some(7) },
     boot: &["RDY", "+CPIN: READY", "SMS DONE", "PB DONE"],
     noise: &[],
+    noise_switch: None,
     memories: &[("ME", 23), ("SM", 30), ("MT", 53)],
     charsets: &["IRA", "GSM", "UCS2"],
     ussd: UssdStyle::Ucs2Answer,
@@ -158,6 +162,7 @@ static EC25: Traits = Traits {
     registration: Registration { circuit: 1, packet: 1, lte: Some(1), technology: Some(7) },
     boot: &["RDY", "+CPIN: READY", "+QUSIM: 1", "+CFUN: 1", "+QIND: SMS DONE", "+QIND: PB DONE"],
     noise: &["+QIND: \"csq\",22,99"],
+    noise_switch: Some(("+QINDCFG", false)),
     memories: &[("SM", 50), ("ME", 255), ("MT", 305)],
     charsets: &["GSM", "IRA", "UCS2"],
     ussd: UssdStyle::Plain,
@@ -185,11 +190,12 @@ static E3372: Traits = Traits {
     registration: Registration { circuit: 1, packet: 1, lte: Some(1), technology: Some(7) },
     boot: &["^SYSSTART", "^SIMST:1", "^SRVST:2"],
     noise: &["^RSSI:17", "^HCSQ:\"LTE\",44,39,121,20", "^MODE:6,0"],
+    noise_switch: Some(("^CURC", true)),
     memories: &[("SM", 20), ("ME", 100)],
     charsets: &["IRA", "UCS2", "GSM"],
     ussd: UssdStyle::Packed,
     error_form: 0,
-    own: &["^CURC", "^BOOT", "^DSFLOWQRY", "^U2DIAG", "^SYSCFGEX", "^NDISDUP"],
+    own: &["^CURC", "^PORTSEL", "^BOOT", "^DSFLOWQRY", "^U2DIAG", "^SYSCFGEX", "^NDISDUP"],
     pin_tries: ("^CPIN", "^CPIN: READY,,10,", ",10,3"),
     revision_prefix: "",
     memory_full: Some("^SMMEMFULL:\"SM\""),
