@@ -2,6 +2,7 @@
 
 mod ask;
 mod daemon;
+mod demo;
 mod people;
 mod print;
 mod replay;
@@ -44,6 +45,9 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Watch a simulated village live through a hazard: no hardware, broker, account or internet needed
+    #[command(after_help = demo::HELP)]
+    Demo(demo::Demo),
     /// Run the gateway
     Run,
     /// Check the configuration and print every fault
@@ -136,6 +140,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 pub(crate) fn run(cli: Cli) -> ExitCode {
     let style = print::Style::of_terminal(cli.json);
     let result = match cli.command {
+        Command::Demo(demo) => demo::run(&demo, style),
         Command::Run => daemon::run(&cli.config),
         Command::Check { people } => daemon::check(&cli.config, &people, style),
         Command::Status => ask::status(&cli.config, style),

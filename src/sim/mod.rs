@@ -5,5 +5,6 @@ pub mod scenario;
 pub mod world;
 pub mod village;
 pub mod node;
+pub mod carrier;
 pub mod modem;
 pub mod provider;
