@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::collections::BTreeMap;
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +34,41 @@ pub fn load(path: &FilePath) -> Result<Loaded, Vec<config::Diagnostic>> {
 /// Every fault that was found.
 pub fn parse(sources: &[Source]) -> Result<Loaded, Vec<config::Diagnostic>> {
     with_outside(|outside| config::parse(sources, outside))
+}
+
+/// Where a gateway keeps its database and answers questions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// Folder of the database.
+    pub data: PathBuf,
+    /// Local socket.
+    pub socket: PathBuf,
+}
+
+/// Reads no more of a configuration than where its gateway is to be found: it must be possible to ask a gateway how it is
+/// while its files are being edited.
+///
+/// # Errors
+///
+/// When the file cannot be read, or is no TOML.
+pub fn places(path: &FilePath) -> anyhow::Result<Places> {
+    if let Ok(loaded) = load(path) {
+        let gateway = loaded.config.gateway;
+        return Ok(Places { data: gateway.data, socket: gateway.socket });
+    }
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let table: toml::Table =
+        text.parse().with_context(|| format!("cannot understand {}", path.display()))?;
+    let gateway = table.get("gateway").and_then(toml::Value::as_table);
+    let place = |key: &str, default: &str| {
+        let written = gateway.and_then(|g| g.get(key)).and_then(toml::Value::as_str);
+        PathBuf::from(written.unwrap_or(default))
+    };
+    Ok(Places {
+        data: place("data", "/var/lib/kengele"),
+        socket: place("socket", "/run/kengele/kengele.sock"),
+    })
 }
 
 fn with_outside<T>(work: impl FnOnce(&Outside<'_>) -> T) -> T {

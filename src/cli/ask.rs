@@ -21,21 +21,20 @@ pub(crate) struct Wanted {
 
 /// Asks the running gateway; where none runs, the database is opened for this one question.
 pub(crate) fn ask(config: &Path, question: Question) -> Result<Value, Failure> {
-    let loaded = convert::load(config).map_err(Failure::Wrong)?;
-    let gateway = &loaded.config.gateway;
+    let places = convert::places(config)?;
     let answer = block_on(async {
-        if std::os::unix::net::UnixStream::connect(&gateway.socket).is_ok() {
-            return control::ask(&gateway.socket, &question).await;
+        if std::os::unix::net::UnixStream::connect(&places.socket).is_ok() {
+            return control::ask(&places.socket, &question).await;
         }
-        let path = gateway.data.join(DATABASE);
+        let path = places.data.join(DATABASE);
         if !path.exists() && !matches!(question, Question::PutPeople { .. }) {
             anyhow::bail!(
                 "no gateway answers on {}, and there is no {}",
-                gateway.socket.display(),
+                places.socket.display(),
                 path.display()
             );
         }
-        std::fs::create_dir_all(&gateway.data)?;
+        std::fs::create_dir_all(&places.data)?;
         let (store, writer) = Store::open(&path).await?;
         let mut tasks = Tasks::default();
         tasks.spawn("store", writer.run());
@@ -321,6 +320,8 @@ fn moment(written: &str) -> Result<i64, Failure> {
 }
 
 pub(crate) fn reload(config: &Path, style: Style) -> Result<(), Failure> {
+    // Faults are told here, where they can be read, and not only to the daemon's log.
+    convert::load(config).map_err(Failure::Wrong)?;
     let answer = ask(config, Question::Reload)?;
     if style.json {
         print::json(&answer);

@@ -11,6 +11,9 @@ use std::time::Duration;
 const KEPT_MIN: usize = 16;
 /// Readings that a sensor keeps at the most: a week at one a minute, and then some.
 const KEPT_MAX: usize = 16_384;
+/// Readings that have left the window and would still be known again: as many as a client may have sent without an
+/// acknowledgement, so that what it sends again after a crash is not taken twice.
+const MARKS_MAX: usize = 128;
 /// Points that a slope is drawn through at the most; more are thinned evenly. 24 points make 276 pairs.
 const SLOPE_POINTS_MAX: usize = 24;
 /// Points that a slope needs.
@@ -37,11 +40,13 @@ pub(crate) struct Window {
     gone: u64,
     /// How far back the rules look.
     reach: Duration,
+    /// Marks of the readings that left last.
+    marks: VecDeque<u32>,
 }
 
 impl Window {
     pub(crate) fn new(reach: Duration) -> Self {
-        Self { samples: VecDeque::new(), gone: 0, reach }
+        Self { samples: VecDeque::new(), gone: 0, reach, marks: VecDeque::new() }
     }
 
     /// Returns how far back the rules look.
@@ -64,13 +69,17 @@ impl Window {
         self.samples.back().map(|sample| sample.at)
     }
 
-    /// Returns whether the same reading is here already.
+    /// Returns whether the same reading is here already, or was lately.
     pub(crate) fn holds(&self, at: Timestamp, raw: f64) -> bool {
+        if self.newest().is_none_or(|newest| at > newest) {
+            return false;
+        }
         let from = self.samples.partition_point(|sample| sample.at < at);
         self.samples
             .range(from..)
             .take_while(|s| s.at == at)
             .any(|s| s.raw.to_bits() == raw.to_bits())
+            || self.marks.contains(&mark(at, raw))
     }
 
     /// Returns whether `raw` is among the newest readings: how a repetition is known that carries no time.
@@ -91,16 +100,25 @@ impl Window {
         while self.samples.len() > KEPT_MIN
             && self.samples.front().is_some_and(|s| newest.since(s.at) >= self.reach)
         {
-            self.samples.pop_front();
-            self.gone += 1;
+            self.leave();
         }
         let over = self.samples.len() > KEPT_MAX;
         if over {
             // A quarter at once, so that starting again is rare.
-            self.samples.drain(..KEPT_MAX / 4);
-            self.gone += (KEPT_MAX / 4) as u64;
+            for _ in 0..KEPT_MAX / 4 {
+                self.leave();
+            }
         }
         over
+    }
+
+    fn leave(&mut self) {
+        let Some(sample) = self.samples.pop_front() else { return };
+        self.gone += 1;
+        if self.marks.len() == MARKS_MAX {
+            self.marks.pop_front();
+        }
+        self.marks.push_back(mark(sample.at, sample.raw));
     }
 
     fn range(&self, from: u64) -> impl DoubleEndedIterator<Item = &Sample> {
@@ -113,6 +131,8 @@ impl Window {
     }
 
     pub(crate) fn save(&self, to: &mut Writer) {
+        to.count(self.marks.len());
+        self.marks.iter().for_each(|mark| to.unsigned(u64::from(*mark)));
         to.count(self.samples.len());
         let mut before = 0;
         for sample in &self.samples {
@@ -129,6 +149,10 @@ impl Window {
 
     pub(crate) fn restore(reach: Duration, from: &mut Reader<'_>) -> Result<Self, SnapshotError> {
         let mut window = Self::new(reach);
+        for _ in 0..from.count()? {
+            let mark = u32::try_from(from.unsigned()?).map_err(|_| SnapshotError::Damaged)?;
+            window.marks.push_back(mark);
+        }
         let mut before = 0i64;
         for _ in 0..from.count()? {
             before = before.wrapping_add(from.signed()?);
@@ -242,6 +266,18 @@ impl Aggregate {
             Function::Rate(_) => slope_per_hour(&thinned(points(), self.count)),
         }
     }
+}
+
+/// A mark by which a reading is known again: FNV-1a of its time and value, folded. Two different late readings of one
+/// sensor have the same in one case of thirty million.
+fn mark(at: Timestamp, raw: f64) -> u32 {
+    let bytes = at.as_millis().to_le_bytes().into_iter().chain(raw.to_bits().to_le_bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    #[expect(clippy::cast_possible_truncation, reason = "folding is meant to lose bits")]
+    let folded = (hash ^ (hash >> 32)) as u32;
+    folded
 }
 
 fn fixed(value: f64) -> i128 {

@@ -112,11 +112,13 @@ async fn run_node(
     }
     let (client, mut events) = AsyncClient::new(options, usize::from(INFLIGHT_MAX));
     let mut handed: VecDeque<Publication> = VecDeque::new();
+    // What the client takes along from a broken connection, and forgets when the broker knows no session of it.
+    let mut carried: VecDeque<Publication> = VecDeque::new();
     let mut out: BTreeMap<u16, Publication> = BTreeMap::new();
     let mut early: BTreeSet<u16> = BTreeSet::new();
-    while !(queue.is_empty() && handed.is_empty() && out.is_empty()) {
+    while !(queue.is_empty() && handed.is_empty() && carried.is_empty() && out.is_empty()) {
         let due = queue.front().map(|next| begin + next.at.div_f64(speed));
-        let room = handed.len() + out.len() < usize::from(INFLIGHT_MAX) / 2;
+        let room = handed.len() + carried.len() + out.len() < usize::from(INFLIGHT_MAX) / 2;
         tokio::select! {
             () = sleep_until(due), if room && due.is_some() => {
                 if let Some(next) = queue.pop_front() {
@@ -145,15 +147,24 @@ async fn run_node(
                     Some(publication) => witness.seen().acknowledged.push(publication),
                     None => { early.insert(ack.pkid); }
                 },
-                Ok(Event::Incoming(Packet::ConnAck(ack))) if !ack.session_present => {
-                    // The client forgets what it had not sent: crates of that name lose it silently.
-                    let lost: Vec<Publication> = std::mem::take(&mut out).into_values().chain(handed.drain(..)).collect();
+                Ok(Event::Incoming(Packet::ConnAck(ack))) if ack.session_present => {
+                    for publication in carried.drain(..).rev() {
+                        handed.push_front(publication);
+                    }
+                }
+                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                    let lost: Vec<Publication> =
+                        std::mem::take(&mut out).into_values().chain(carried.drain(..)).collect();
                     for publication in lost.into_iter().rev() {
                         queue.push_front(publication);
                     }
                 }
                 Ok(_) => {}
-                Err(_) => tokio::time::sleep(RECONNECT).await,
+                Err(_) => {
+                    carried.append(&mut handed);
+                    early.clear();
+                    tokio::time::sleep(RECONNECT).await;
+                }
             }
         }
     }

@@ -211,7 +211,7 @@ impl Store {
         let rows = sqlx::query(
             "select * from (select reading.id as id, node, quantity, value, reading.quality as quality, \
              stamp, boot.quality as clock, \
-             case when stamp >= 0 then stamp when stamp < 0 then at_ms + offset_ms + 1 + stamp else at_ms + offset_ms end as unix_ms \
+             case when stamp >= 0 then stamp when stamp < 0 then turn.at_ms + offset_ms + 1 + stamp else turn.at_ms + offset_ms end as unix_ms \
              from reading join series on series.id = reading.series join turn on turn.id = reading.turn \
              join boot on boot.id = turn.boot) \
              where (?1 is null or node = ?1) and (?2 is null or quantity = ?2) \

@@ -1,0 +1,420 @@
+//! The real program, seen from outside: its own process and database, a modem on a pseudo-terminal, a provider over HTTP,
+//! foreign MQTT clients, and kill -9.
+
+use crate::peers::program;
+use kengele::sim::carrier::Carrier;
+use kengele::sim::modem::{Settings, VirtualModem};
+use kengele::sim::node::{self, Target, Witness};
+use kengele::sim::provider::{Plan, VirtualProvider};
+use kengele::sim::village::{self, Places};
+use kengele::sim::world::Publication;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A number of the village's first warden.
+const AMINA: &str = "+255700000001";
+const BEGIN_S: i64 = 1_793_595_600;
+
+async fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < until, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A village whose gateway is a process of its own.
+struct Site {
+    folder: TempDir,
+    mqtt: SocketAddr,
+    carrier: Carrier,
+    daemon: Option<Child>,
+    _modem: VirtualModem,
+    _provider: VirtualProvider,
+}
+
+impl Site {
+    async fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let carrier = Carrier::seeded(1);
+        let settings =
+            Settings { own_number: village::OWN_NUMBER.to_owned(), ..Settings::default() };
+        let modem = VirtualModem::start(settings, carrier.clone()).unwrap();
+        let deliver = carrier.clone();
+        let plan = Plan {
+            deliver: Some(Arc::new(move |a| deliver.deliver(&a.to, &a.from, &a.text))),
+            ..Plan::default()
+        };
+        let provider = VirtualProvider::start(plan).await.unwrap();
+        let mqtt = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let base = provider.base();
+        let places = Places { folder: folder.path(), mqtt, modem: modem.path(), provider: &base };
+        for (name, text) in village::files(&places) {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let text = text.replace("rate = \"20 per min\"", "rate = \"6000 per min\"");
+            // What several gauges say is timed by its arrival, and a test does not wait five minutes.
+            let text = text.replace("\nhold = \"5 min\"", "\nhold = \"0 s\"");
+            fs::write(path, text).unwrap();
+        }
+        let site = Self { folder, mqtt, carrier, daemon: None, _modem: modem, _provider: provider };
+        let imported = site.kengele(&["people", "import", &site.file("people.csv")]);
+        assert!(imported.contains("13 new"), "{imported}");
+        site
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.folder.path().join(name).to_string_lossy().into_owned()
+    }
+
+    fn database(&self) -> PathBuf {
+        self.folder.path().join("data/kengele.db")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kengele"));
+        command.arg("--config").arg(self.file("kengele.toml"));
+        command
+    }
+
+    /// Runs a command of the program to its end, and returns what it prints.
+    fn kengele(&self, arguments: &[&str]) -> String {
+        let output = self.command().args(arguments).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Value {
+        let arguments: Vec<&str> = ["--json"].iter().chain(arguments).copied().collect();
+        serde_json::from_str(&self.kengele(&arguments)).unwrap()
+    }
+
+    async fn start(&mut self) {
+        let log = fs::File::options().create(true).append(true).open(self.file("log")).unwrap();
+        let mut command = self.command();
+        command.arg("run").stdout(Stdio::null()).stderr(log);
+        self.daemon = Some(command.spawn().unwrap());
+        let (mqtt, socket) = (self.mqtt, self.file("kengele.sock"));
+        wait_for("the gateway listens", || {
+            TcpStream::connect(mqtt).is_ok() && Path::new(&socket).exists()
+        })
+        .await;
+    }
+
+    /// Kills the gateway as a power cut does.
+    fn kill(&mut self) {
+        let mut daemon = self.daemon.take().unwrap();
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+    }
+
+    async fn stop(&mut self) {
+        let mut daemon = self.daemon.take().unwrap();
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(daemon.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        wait_for("the gateway ends", || daemon.try_wait().unwrap().is_some()).await;
+        assert!(daemon.wait().unwrap().success(), "{}", self.log());
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.file("log")).unwrap_or_default()
+    }
+
+    fn target(&self) -> Target {
+        let login = Some((village::NODES_USER.to_owned(), village::NODES_PASSWORD.to_owned()));
+        Target { host: self.mqtt.ip().to_string(), port: self.mqtt.port(), login }
+    }
+
+    /// Publishes lines with mosquitto's own client, each acknowledged. Returns whether all were.
+    fn mosquitto(&self, topic: &str, lines: &str, seconds: u32) -> bool {
+        let mut client = program("timeout")
+            .arg(seconds.to_string())
+            .args([
+                "mosquitto_pub",
+                "-q",
+                "1",
+                "-l",
+                "-t",
+                topic,
+                "-p",
+                &self.mqtt.port().to_string(),
+            ])
+            .args(["-u", village::NODES_USER, "-P", village::NODES_PASSWORD])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        client.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        client.wait().unwrap().success()
+    }
+
+    fn texts_of(&self, number: &str) -> Vec<String> {
+        self.carrier.inbox(number).into_iter().map(|received| received.text).collect()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if let Some(daemon) = &mut self.daemon {
+            // It may have ended already.
+            let _ended = daemon.kill().is_ok();
+            let _reaped = daemon.wait().is_ok();
+        }
+    }
+}
+
+fn level(minute: i64, centimetres: i32) -> String {
+    format!("{{\"level\":{centimetres},\"battery\":3.8,\"ts\":{}}}\n", BEGIN_S + minute * 60)
+}
+
+/// A rise that both gauges see: danger.
+fn flood(site: &Site) -> bool {
+    let rise: String = (0..10).map(|i| level(i64::from(i) * 5, 80 + i * 40)).collect();
+    let other: String = (0..10)
+        .map(|i| {
+            format!("[{{\"n\":\"level\",\"u\":\"m\",\"v\":{:.2}}}]\n", 0.8 + f64::from(i) * 0.4)
+        })
+        .collect();
+    site.mosquitto("field/mto-juu/up", &rise, 20) && site.mosquitto("senml/mto-kati", &other, 20)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_heard_over_mqtt_buzzes_phones_by_modem_and_by_provider_and_can_be_explained() {
+    let mut site = Site::new().await;
+    site.start().await;
+    assert!(flood(&site), "every publication is acknowledged");
+    let carrier = site.carrier.clone();
+    wait_for("Amina reads of danger", || {
+        carrier
+            .inbox(AMINA)
+            .iter()
+            .any(|received| received.text.starts_with("HATARI Bonde la chini"))
+    })
+    .await;
+    let why = site.kengele(&["why", "1"]);
+    assert!(why.contains("mto-juu/water_level was") && why.contains("danger"), "{why}");
+    let status = site.ask(&["status"]);
+    assert_eq!(status.pointer("/warnings/0/level").and_then(Value::as_str), Some("danger"));
+    // A siren that subscribes late hears the state at once.
+    let port = site.mqtt.port().to_string();
+    let siren = program("mosquitto_sub")
+        .args(["-p", &port, "-u", village::NODES_USER, "-P", village::NODES_PASSWORD])
+        .args(["-t", "kengele/warnings/#", "-C", "1", "-W", "5"])
+        .output()
+        .unwrap();
+    let state: Value = serde_json::from_slice(&siren.stdout).unwrap();
+    assert_eq!(state.get("level").and_then(Value::as_str), Some("danger"));
+    let test = site.kengele(&["send-test", "+255700000099", "Jaribio", "--channel", "provider"]);
+    assert!(test.contains("queued"), "{test}");
+    wait_for("the test text arrives", || !carrier.inbox("+255700000099").is_empty()).await;
+    site.stop().await;
+    // With nobody running, the database is asked itself.
+    assert!(site.kengele(&["warnings"]).contains("flood"));
+    assert_eq!(
+        site.kengele(&["readings", "--node", "mto-juu", "--quantity", "water_level"])
+            .lines()
+            .count(),
+        11
+    );
+    assert!(site.texts_of("+255700000012").is_empty(), "nobody is told without consent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_not_declared_is_listed_and_what_cannot_be_read_is_kept() {
+    let mut site = Site::new().await;
+    site.start().await;
+    // The credential may speak for every declared node, so that only a topic of one is open to it: try with another.
+    assert!(site.mosquitto("field/mto-juu/up", "{\"level\":\n", 10));
+    let status = site.ask(&["status"]);
+    assert_eq!(status.pointer("/counters/undecoded").and_then(Value::as_u64), Some(1));
+    assert_eq!(status.pointer("/counters/readings").and_then(Value::as_u64), Some(0));
+    site.stop().await;
+    let kept = program("sqlite3")
+        .arg(site.database())
+        .arg("select reason, cast(payload as text) from undecoded")
+        .output()
+        .unwrap();
+    let kept = String::from_utf8(kept.stdout).unwrap();
+    assert!(kept.contains("not JSON") && kept.contains("{\"level\":"), "{kept}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_are_reloaded_all_or_nothing_and_open_warnings_stay() {
+    let mut site = Site::new().await;
+    site.start().await;
+    assert!(flood(&site));
+    let path = site.file("rules.d/flood.toml");
+    let rules = fs::read_to_string(&path).unwrap();
+    fs::write(&path, rules.replace("\"2.4 m\"", "\"2.4 kg\"")).unwrap();
+    let refused = site.command().arg("reload").output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{}", String::from_utf8_lossy(&refused.stderr));
+    let before = site.ask(&["status"]);
+    fs::write(&path, rules.replace("\"2.4 m\"", "\"2.5 m\"")).unwrap();
+    site.kengele(&["reload"]);
+    let after = site.ask(&["status"]);
+    assert_ne!(before.get("rule_book"), after.get("rule_book"));
+    assert_eq!(before.pointer("/warnings/0/warning"), after.pointer("/warnings/0/warning"));
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_database_cannot_be_written_danger_is_told_and_nothing_is_acknowledged() {
+    let mut site = Site::new().await;
+    site.start().await;
+    // Somebody holds the database for longer than the gateway's patience.
+    let mut holder = program("sqlite3")
+        .arg(site.database())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut words = holder.stdin.take().unwrap();
+    words.write_all(b"begin exclusive; select 1;\n").unwrap();
+    words.flush().unwrap();
+    let rise: String = (0..10).map(|i| level(i64::from(i) * 5, 80 + i * 40)).collect();
+    assert!(!site.mosquitto("field/mto-juu/up", &rise, 8), "no acknowledgement leaves");
+    let carrier = site.carrier.clone();
+    wait_for("Amina is told from memory", || {
+        carrier.inbox(AMINA).iter().any(|received| received.text.starts_with("ONYO LA MAFURIKO"))
+    })
+    .await;
+    assert!(site.log().contains("cannot be written"), "{}", site.log());
+    words.write_all(b"rollback;\n").unwrap();
+    drop(words);
+    holder.wait().unwrap();
+    assert!(site.mosquitto("field/mto-juu/up", &level(60, 120), 20), "the disk works again");
+    site.stop().await;
+    let stored = site.kengele(&["readings", "--node", "mto-juu", "--quantity", "water_level"]);
+    assert_eq!(
+        stored.lines().count(),
+        12,
+        "what was judged meanwhile is written down too:\n{stored}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_database_is_put_aside_and_warning_goes_on() {
+    let mut site = Site::new().await;
+    let garbage: Vec<u8> = (0..100_000u32).map(|i| i.to_le_bytes()[0]).collect();
+    fs::write(site.database(), garbage).unwrap();
+    site.start().await;
+    assert!(flood(&site));
+    assert_eq!(
+        site.ask(&["status"]).pointer("/warnings/0/level").and_then(Value::as_str),
+        Some("danger")
+    );
+    assert!(site.log().contains("put aside"), "{}", site.log());
+    site.stop().await;
+    let aside = fs::read_dir(site.folder.path().join("data"))
+        .unwrap()
+        .any(|entry| entry.unwrap().file_name().to_string_lossy().contains("damaged"));
+    assert!(aside);
+}
+
+/// How often the program is killed: few in the suite, many in a campaign of its own (`KENGELE_KILLS=100`).
+fn kills() -> u32 {
+    std::env::var_os("KENGELE_KILLS").and_then(|n| n.to_str()?.parse().ok()).unwrap_or(6)
+}
+
+/// What one gauge publishes in a campaign: a river that rises and falls, one reading a second of its own time.
+fn river(node: &'static str, count: i64) -> Vec<Publication> {
+    (0..count)
+        .map(|n| {
+            let wave = (n % 400 - 200).abs();
+            let cm = 100 + wave * 5 / 4;
+            let payload = format!("{{\"level\":{cm},\"ts\":{}}}", BEGIN_S + n * 60);
+            let at = Duration::from_millis(u64::try_from(n).unwrap() * 4);
+            Publication { at, node, topic: format!("field/{node}/up"), payload }
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_often_it_is_killed_no_acknowledged_reading_is_lost_and_no_text_is_sent_twice_unrecorded()
+ {
+    let mut site = Site::new().await;
+    site.start().await;
+    let kills = kills();
+    let witness = Witness::default();
+    let target = site.target();
+    let length = i64::from(kills) * 400;
+    let publications: Vec<Publication> =
+        [river("mto-juu", length), river("mto-kati", length)].into_iter().flatten().collect();
+    let total = publications.len();
+    let seen = witness.clone();
+    let nodes = tokio::task::JoinSet::from_iter([async move {
+        node::publish(publications, &target, 1.0, PATIENCE, &seen).await;
+    }]);
+    for round in 0..kills {
+        // At a moment that has nothing to do with what the gateway is doing.
+        tokio::time::sleep(Duration::from_millis(700 + u64::from(round * 7919 % 900))).await;
+        site.kill();
+        site.start().await;
+    }
+    nodes.join_all().await;
+    let acknowledged = witness.acknowledged();
+    assert_eq!(acknowledged.len(), total, "with the gateway back, every node is heard to the end");
+    let carrier = site.carrier.clone();
+    let status = || site.ask(&["status"]);
+    wait_for("the outbox is empty", || {
+        let status = status();
+        let open = |key: &str| {
+            status.pointer(&format!("/outbox/{key}")).and_then(Value::as_u64).unwrap_or(1)
+        };
+        open("queued") + open("writing") == 0
+    })
+    .await;
+    let deliveries = site.ask(&["deliveries"]);
+    site.stop().await;
+
+    let stored = site.kengele(&["readings", "--quantity", "water_level"]);
+    let mut count: BTreeMap<(String, i64), u32> = BTreeMap::new();
+    for line in stored.lines().skip(1) {
+        let fields: Vec<&str> = line.split(',').collect();
+        let at: jiff::Timestamp = fields[0].parse().unwrap();
+        *count.entry((fields[1].to_owned(), at.as_second())).or_default() += 1;
+    }
+    let lost: Vec<_> = acknowledged
+        .iter()
+        .filter(|publication| {
+            let at: Value = serde_json::from_str(&publication.payload).unwrap();
+            !count.contains_key(&(publication.node.to_owned(), at["ts"].as_i64().unwrap()))
+        })
+        .collect();
+    assert!(lost.is_empty(), "{} acknowledged readings are lost: {:?}", lost.len(), lost.first());
+    let twice: Vec<_> = count.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(twice.is_empty(), "stored twice: {twice:?}");
+
+    // Copies at the telephones against what the record says of them.
+    let rows = deliveries.as_array().unwrap();
+    assert!(rows.len() > 10, "the rivers rose often enough to warn: {}", rows.len());
+    let open: BTreeSet<&str> = ["queued", "writing"].into();
+    assert!(rows.iter().all(|row| !open.contains(row["state"].as_str().unwrap())));
+    for number in (1..=13).map(|n| format!("+2557000000{n:02}")) {
+        let mut copies: BTreeMap<String, u32> = BTreeMap::new();
+        for text in carrier.inbox(&number).into_iter().map(|received| received.text) {
+            *copies.entry(text).or_default() += 1;
+        }
+        for (text, times) in copies.into_iter().filter(|(_, times)| *times > 1) {
+            let recorded = rows.iter().filter(|row| row["possible_duplicate"] == true).count();
+            assert!(
+                recorded > 0 && times == 2,
+                "{number} has {times} copies of {text:?}, {recorded} recorded"
+            );
+        }
+    }
+}
