@@ -197,7 +197,7 @@ fn gammu_smsd_gets_along_with(personality: Personality) {
         "[gammu]\ndevice = {port}\nconnection = at115200\n[smsd]\nservice = files\nlogfile = {log}\ndebuglevel = 255\n\
          deliveryreport = log\ncommtimeout = 1\nsendtimeout = 10\nreceivefrequency = 1\nloopsleep = 1\n\
          inboxpath = {0}/inbox/\noutboxpath = {0}/outbox/\nsentsmspath = {0}/sent/\nerrorsmspath = {0}/error/\n\
-         outboxformat = unicode\ntransmitformat = auto\ninboxformat = unicode\nchecksecurity = 0\n",
+         outboxformat = unicode\ntransmitformat = auto\ninboxformat = standard\nchecksecurity = 0\n",
         folder.path().display(),
         port = modem.path().display(),
         log = at("log").display(),
@@ -250,9 +250,11 @@ fn smstools_gets_along_with(personality: Personality) {
          logfile = {root}/log\nloglevel = 7\ninfofile = {root}/running\npidfile = {root}/pid\n\
          delaytime = 1\nerrorsleeptime = 1\nblocktime = 5\nterminal = yes\n\n\
          [M1]\ndevice = {port}\nincoming = high\nreport = yes\nbaudrate = 115200\nrtscts = no\n\
-         check_network = {network}\nstart = AT\n",
+         check_network = {network}\nstart = AT\ninit = AT+CNMI=2,1,0,{reports},0\n",
         port = modem.path().display(),
         // Over LTE the circuit service that it asks for (+CREG) is not registered.
+        // A SIM800 hands reports on at once and knows no other way.
+        reports = if personality == Personality::Sim800 { 1 } else { 2 },
         network = if personality == Personality::Sim7600 { 0 } else { 1 },
     );
     fs::write(at("smsd.conf"), config).expect("a configuration");

@@ -4,7 +4,7 @@ use super::fault::{Fates, Fault, Point};
 use super::line::{self, Command};
 use super::memory::Memories;
 use super::messages::Draft;
-use super::personality::Traits;
+use super::personality::{Traits, UssdStyle};
 use super::{Settings, Truth};
 use crate::domain::time::Timestamp;
 use crate::sim::carrier::{Carrier, Downlink};
@@ -98,6 +98,7 @@ pub(super) struct Session {
     pub(super) functionality: u8,
     pub(super) chatty: bool,
     pub(super) pin_open: bool,
+    pub(super) ussd: UssdStyle,
 }
 
 impl Session {
@@ -119,6 +120,7 @@ impl Session {
             functionality: 1,
             chatty: traits.noise_switch.is_some_and(|(_, at_start)| at_start),
             pin_open: !locked,
+            ussd: traits.ussd,
         }
     }
 }
