@@ -79,7 +79,11 @@ pub struct Received {
 impl fmt::Debug for Received {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { at, flash, way, .. } = self;
-        f.debug_struct("Received").field("at", at).field("flash", flash).field("way", way).finish_non_exhaustive()
+        f.debug_struct("Received")
+            .field("at", at)
+            .field("flash", flash)
+            .field("way", way)
+            .finish_non_exhaustive()
     }
 }
 
@@ -262,13 +266,19 @@ impl Carrier {
     /// Returns the texts that the handset of `number` holds, oldest first. Texts to a modem are in its own memory.
     #[must_use]
     pub fn inbox(&self, number: &str) -> Vec<Received> {
-        self.state().handsets.get(number).map_or_else(Vec::new, |s| s.inbox.iter().cloned().collect())
+        self.state()
+            .handsets
+            .get(number)
+            .map_or_else(Vec::new, |s| s.inbox.iter().cloned().collect())
     }
 
     /// Returns the segments as they came to the handset of `number`.
     #[must_use]
     pub fn segments(&self, number: &str) -> Vec<Deliver> {
-        self.state().handsets.get(number).map_or_else(Vec::new, |s| s.segments.iter().cloned().collect())
+        self.state()
+            .handsets
+            .get(number)
+            .map_or_else(Vec::new, |s| s.segments.iter().cloned().collect())
     }
 
     /// Brings a whole text to the handset of `number` by another way than a modem, whatever the handset is doing.
@@ -363,7 +373,13 @@ impl Carrier {
     }
 
     /// Takes a segment.
-    pub(super) fn submit(&self, from: &str, submit: Submit, terms: Terms, at: Timestamp) -> Result<(), NoCredit> {
+    pub(super) fn submit(
+        &self,
+        from: &str,
+        submit: Submit,
+        terms: Terms,
+        at: Timestamp,
+    ) -> Result<(), NoCredit> {
         let mut state = self.state();
         if let Some(credit) = state.credit.get_mut(from) {
             let Some(left) = credit.checked_sub(1) else {
@@ -376,7 +392,8 @@ impl Carrier {
         let lasts = submit.validity.and_then(Validity::duration).unwrap_or(VALIDITY_DEFAULT);
         let held = Held { from: from.to_owned(), submit, taken: at, until: at + lasts, terms };
         let to = held.submit.to.as_str();
-        let handset = if state.modems.contains_key(to) { Handset::On } else { state.subscriber(to).handset };
+        let handset =
+            if state.modems.contains_key(to) { Handset::On } else { state.subscriber(to).handset };
         match handset {
             Handset::On => state.arrive(held, at),
             Handset::Unknown => state.report(&held, UNKNOWN_SUBSCRIBER, at),
@@ -407,7 +424,10 @@ impl Carrier {
     /// Answers a USSD code of `number`.
     pub(super) fn ussd(&self, number: &str, code: &str) -> Option<String> {
         let state = self.state();
-        let credit = state.credit.get(number).map_or_else(|| "12.50 EUR".to_owned(), |left| format!("{left} texts"));
+        let credit = state
+            .credit
+            .get(number)
+            .map_or_else(|| "12.50 EUR".to_owned(), |left| format!("{left} texts"));
         state.ussd.get(code).map(|answer| answer.replace("{credit}", &credit))
     }
 
@@ -446,7 +466,8 @@ impl State {
     fn arrive(&mut self, held: Held, at: Timestamp) {
         let to = held.submit.to.as_str().to_owned();
         if let Ok(sender) = Address::parse(&held.from) {
-            let deliver = deliver_of(sender.clone(), held.submit.data.clone(), held.submit.class, at);
+            let deliver =
+                deliver_of(sender.clone(), held.submit.data.clone(), held.submit.class, at);
             if self.modems.contains_key(&to) {
                 self.bring(&to, at, Downlink::Text(deliver));
             } else {
@@ -456,7 +477,11 @@ impl State {
                 push(&mut subscriber.segments, deliver, INBOX_MAX);
                 for message in joined {
                     let (from, text) = (message.from.as_str().to_owned(), message.text);
-                    push(&mut subscriber.inbox, Received { at, from, text, flash, way: Way::Modem }, INBOX_MAX);
+                    push(
+                        &mut subscriber.inbox,
+                        Received { at, from, text, flash, way: Way::Modem },
+                        INBOX_MAX,
+                    );
                 }
             }
         }
@@ -502,7 +527,12 @@ impl State {
     }
 }
 
-fn deliver_of(from: Address, data: crate::wire::tpdu::UserData, class: Option<Class>, at: Timestamp) -> Deliver {
+fn deliver_of(
+    from: Address,
+    data: crate::wire::tpdu::UserData,
+    class: Option<Class>,
+    at: Timestamp,
+) -> Deliver {
     Deliver {
         from,
         protocol: 0,

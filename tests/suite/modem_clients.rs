@@ -54,7 +54,11 @@ fn finished(command: &mut Command, log: &Path) -> String {
     };
     let said = format!("{}{}", read(&mut out), read(&mut err));
     let succeeded = status.is_some_and(|status| status.success());
-    assert!(succeeded, "{command:?}: {status:?}\n{said}\n{}", fs::read_to_string(log).unwrap_or_default());
+    assert!(
+        succeeded,
+        "{command:?}: {status:?}\n{said}\n{}",
+        fs::read_to_string(log).unwrap_or_default()
+    );
     said
 }
 
@@ -179,7 +183,10 @@ fn log_of(path: &Path) -> String {
 fn files(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).expect("a folder");
     let paths = entries.map(|entry| entry.expect("an entry").path());
-    paths.filter_map(|path| fs::read(path).ok()).map(|text| String::from_utf8_lossy(&text).into_owned()).collect()
+    paths
+        .filter_map(|path| fs::read(path).ok())
+        .map(|text| String::from_utf8_lossy(&text).into_owned())
+        .collect()
 }
 
 fn gammu_smsd_gets_along_with(personality: Personality) {
@@ -239,7 +246,17 @@ fn smstools_gets_along_with(personality: Personality) {
     let modem = modem(personality, &carrier);
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
-    for name in ["outgoing", "checked", "incoming", "report", "sent", "failed", "saved", "stats", "phonecalls"] {
+    for name in [
+        "outgoing",
+        "checked",
+        "incoming",
+        "report",
+        "sent",
+        "failed",
+        "saved",
+        "stats",
+        "phonecalls",
+    ] {
         fs::create_dir(at(name)).expect("a folder");
     }
     let root = folder.path().display();

@@ -46,7 +46,8 @@ impl Machine {
         if name.starts_with("+CMG") || name.starts_with("+CMS") && name != "+CMSE" {
             return Some(Reply::end(Final::Message(if locked_out { 316 } else { 311 })));
         }
-        let wanted = ["+CNMI", "+CPMS", "+CSCA", "+CNUM", "+CIMI", "+CCID", "+CUSD", "+COPS", "+CPB"];
+        let wanted =
+            ["+CNMI", "+CPMS", "+CSCA", "+CNUM", "+CIMI", "+CCID", "+CUSD", "+COPS", "+CPB"];
         let wants = wanted.iter().any(|wanted| name.starts_with(wanted));
         wants.then(|| Reply::end(Final::Equipment(if locked_out { 12 } else { 11 })))
     }
@@ -175,15 +176,19 @@ impl Machine {
                 }
                 Reply::OK
             }
-            ("+CGATT", Form::Read) => Reply::line(format!("+CGATT: {}", u8::from(self.is_attached()))),
-            ("+CGATT" | "+CGDCONT" | "+CLIP" | "+CRC" | "+CCWA" | "+CSSN" | "+CTZU" | "+CTZR", Form::Set(_) | Form::Test) => {
-                Reply::OK
+            ("+CGATT", Form::Read) => {
+                Reply::line(format!("+CGATT: {}", u8::from(self.is_attached())))
             }
+            (
+                "+CGATT" | "+CGDCONT" | "+CLIP" | "+CRC" | "+CCWA" | "+CSSN" | "+CTZU" | "+CTZR",
+                Form::Set(_) | Form::Test,
+            ) => Reply::OK,
             ("+CUSD", _) => self.ussd(form, now),
             ("^USSDMODE", _) if self.traits.ussd == UssdStyle::Packed => self.ussd_mode(form),
-            ("^SYSINFO", Form::Run) if self.traits.maker == "huawei" => {
-                Reply::line(format!("^SYSINFO:{},3,0,17,1,,7", if self.is_attached() { 2 } else { 0 }))
-            }
+            ("^SYSINFO", Form::Run) if self.traits.maker == "huawei" => Reply::line(format!(
+                "^SYSINFO:{},3,0,17,1,,7",
+                if self.is_attached() { 2 } else { 0 }
+            )),
             _other => return None,
         };
         Some(reply)
@@ -205,7 +210,10 @@ impl Machine {
             Form::Test => Some(Reply::line(format!("{name}: (0-2)"))),
             Form::Read => {
                 let chosen = *chosen;
-                Some(Reply::line(format!("{name}: {chosen},{}", self.registration_state(place, chosen))))
+                Some(Reply::line(format!(
+                    "{name}: {chosen},{}",
+                    self.registration_state(place, chosen)
+                )))
             }
             Form::Run => None,
         }
@@ -218,11 +226,12 @@ impl Machine {
             1 => told.packet,
             _lte => told.lte.unwrap_or_default(),
         };
-        let state = match (self.is_attached(), self.session.pin_open && self.session.functionality == 1) {
-            (true, _) => state,
-            (false, true) => 2,
-            (false, false) => 0,
-        };
+        let state =
+            match (self.is_attached(), self.session.pin_open && self.session.functionality == 1) {
+                (true, _) => state,
+                (false, true) => 2,
+                (false, false) => 0,
+            };
         let registered = matches!(state, 1 | 5);
         match (form == 2 && registered, told.technology) {
             (false, _) => state.to_string(),
@@ -289,7 +298,9 @@ impl Machine {
                 let wanted = charset::decode(&bytes, self.session.charset).unwrap_or_default();
                 self.entries(|_, name| name.starts_with(&wanted), "+CPBF")
             }
-            ("+CPBW", Form::Test) => Reply::line(format!("+CPBW: (1-{PHONE_BOOK_MAX}),40,(129,145),20")),
+            ("+CPBW", Form::Test) => {
+                Reply::line(format!("+CPBW: (1-{PHONE_BOOK_MAX}),40,(129,145),20"))
+            }
             ("+CPBW", Form::Set(_)) => self.write_entry(form),
             _other => return None,
         };

@@ -112,7 +112,9 @@ impl Fates {
     /// Draws the fault that strikes here, if any. `command` is empty at other points than a command.
     pub(super) fn draw(&mut self, here: &Point, rng: &mut ChaCha8Rng) -> Option<Fault> {
         let fits = |point: &Point| match (point, here) {
-            (Point::Command(wanted), Point::Command(command)) => command.starts_with(wanted.as_str()),
+            (Point::Command(wanted), Point::Command(command)) => {
+                command.starts_with(wanted.as_str())
+            }
             (Point::Submission, Point::Submission) | (Point::Arrival, Point::Arrival) => true,
             (Point::Command(_) | Point::Submission | Point::Arrival, _) => false,
         };

@@ -38,9 +38,10 @@ pub(super) struct Command {
 
 /// Splits a line into its commands; `None` when it does not hold `AT`.
 pub(super) fn commands(line: &str) -> Option<Vec<Command>> {
-    let start = line.char_indices().zip(line.chars().skip(1)).find(|((_, a), t)| {
-        a.eq_ignore_ascii_case(&'A') && t.eq_ignore_ascii_case(&'T')
-    });
+    let start = line
+        .char_indices()
+        .zip(line.chars().skip(1))
+        .find(|((_, a), t)| a.eq_ignore_ascii_case(&'A') && t.eq_ignore_ascii_case(&'T'));
     let ((at, _), _) = start?;
     let mut rest = line.get(at + 2..)?.trim();
     let mut commands = Vec::new();
@@ -63,9 +64,11 @@ fn extended(text: &str) -> (Option<Command>, &str) {
         c == ';' && !quoted
     });
     let end = end.unwrap_or(text.len());
-    let (command, rest) = (text.get(..end).unwrap_or_default(), text.get(end..).unwrap_or_default());
+    let (command, rest) =
+        (text.get(..end).unwrap_or_default(), text.get(end..).unwrap_or_default());
     let mark = command.find(['=', '?']).unwrap_or(command.len());
-    let (name, form) = (command.get(..mark).unwrap_or_default(), command.get(mark..).unwrap_or_default());
+    let (name, form) =
+        (command.get(..mark).unwrap_or_default(), command.get(mark..).unwrap_or_default());
     let form = match form {
         "" => Form::Run,
         "?" => Form::Read,

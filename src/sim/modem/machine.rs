@@ -380,7 +380,13 @@ impl Machine {
     }
 
     /// Says `reply` after `delay`, as `fault` has it.
-    pub(super) fn answer(&mut self, reply: &Reply, fault: Option<Fault>, delay: Duration, now: Timestamp) {
+    pub(super) fn answer(
+        &mut self,
+        reply: &Reply,
+        fault: Option<Fault>,
+        delay: Duration,
+        now: Timestamp,
+    ) {
         let mut bytes = self.render(reply);
         let mut delay = delay;
         match fault {

@@ -77,7 +77,8 @@ impl Memories {
     }
 
     fn places_mut(&mut self, memory: &'static str) -> impl Iterator<Item = &mut Option<Stored>> {
-        let chosen = self.slots.iter_mut().filter(move |(name, _)| memory == "MT" || *name == memory);
+        let chosen =
+            self.slots.iter_mut().filter(move |(name, _)| memory == "MT" || *name == memory);
         chosen.flat_map(|(_, slots)| slots)
     }
 
@@ -87,7 +88,11 @@ impl Memories {
     }
 
     /// Returns whether `memory` has such a place, and the message in it.
-    pub(super) fn place(&mut self, memory: &'static str, index: usize) -> Option<&mut Option<Stored>> {
+    pub(super) fn place(
+        &mut self,
+        memory: &'static str,
+        index: usize,
+    ) -> Option<&mut Option<Stored>> {
         self.places_mut(memory).nth(index.checked_sub(1)?)
     }
 

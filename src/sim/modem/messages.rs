@@ -10,8 +10,8 @@ use super::memory::{Mark, Stored};
 use crate::domain::time::Timestamp;
 use crate::sim::carrier::{Fate, Terms};
 use crate::wire::tpdu::{
-    Address, Body, Error, Incoming, StatusReport, Submit, UserData, Validity, from_hex,
-    split_smsc, to_hex, with_smsc,
+    Address, Body, Error, Incoming, StatusReport, Submit, UserData, Validity, from_hex, split_smsc,
+    to_hex, with_smsc,
 };
 use std::time::Duration;
 
@@ -71,7 +71,9 @@ impl Machine {
                 session.show_details = form.number(0) == Some(1);
                 Reply::OK
             }
-            ("+CSDH", Form::Read) => Reply::line(format!("+CSDH: {}", u8::from(session.show_details))),
+            ("+CSDH", Form::Read) => {
+                Reply::line(format!("+CSDH: {}", u8::from(session.show_details)))
+            }
             ("+CSMP", Form::Read) => {
                 let [first, validity, protocol, coding] = session.text_parameters;
                 Reply::line(format!("+CSMP: {first},{validity},{protocol},{coding}"))
@@ -83,7 +85,9 @@ impl Machine {
                 Reply::OK
             }
             ("+CSMP" | "+CSDH" | "+CSCB", Form::Test) => Reply::OK,
-            ("+CSCB" | "+CMMS" | "+CSAS" | "+CRES" | "+CGSMS", Form::Set(_) | Form::Run) => Reply::OK,
+            ("+CSCB" | "+CMMS" | "+CSAS" | "+CRES" | "+CGSMS", Form::Set(_) | Form::Run) => {
+                Reply::OK
+            }
             ("+CSCA", Form::Read) => {
                 let kind = if self.service_centre.starts_with('+') { 145 } else { 129 };
                 Reply::line(format!("+CSCA: \"{}\",{kind}", self.service_centre))
@@ -102,12 +106,17 @@ impl Machine {
         Some(reply)
     }
 
-    pub(super) fn message_command(&mut self, name: &str, form: &Form, now: Timestamp) -> Option<Reply> {
+    pub(super) fn message_command(
+        &mut self,
+        name: &str,
+        form: &Form,
+        now: Timestamp,
+    ) -> Option<Reply> {
         Some(match (name, form) {
             ("+CMGS" | "+CMGR" | "+CMGW" | "+CMSS" | "+CNMA", Form::Test) => Reply::OK,
-            ("+CMGL", Form::Test) if self.session.text_mode => {
-                Reply::line("+CMGL: (\"REC UNREAD\",\"REC READ\",\"STO UNSENT\",\"STO SENT\",\"ALL\")")
-            }
+            ("+CMGL", Form::Test) if self.session.text_mode => Reply::line(
+                "+CMGL: (\"REC UNREAD\",\"REC READ\",\"STO UNSENT\",\"STO SENT\",\"ALL\")",
+            ),
             ("+CMGL", Form::Test) => Reply::line("+CMGL: (0-4)"),
             ("+CMGD", Form::Test) => {
                 let [memory, ..] = self.session.memories;
@@ -128,7 +137,8 @@ impl Machine {
 
     /// Reads a parameter that the client wrote in the chosen character set.
     fn te_text(&self, text: &str) -> String {
-        let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'+') && text.len() < 17;
+        let plain =
+            text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'+') && text.len() < 17;
         let ucs2 = self.session.charset == "UCS2" && !(plain && !text.starts_with("00"));
         let bytes: Vec<u8> = text.chars().filter_map(|c| u8::try_from(u32::from(c)).ok()).collect();
         let decoded = if ucs2 || self.session.charset == "HEX" && !plain {
@@ -142,7 +152,8 @@ impl Machine {
     fn choose_memories(&mut self, form: &Form) -> Reply {
         match form {
             Form::Test => {
-                let names: Vec<_> = self.memories.names().map(|name| format!("\"{name}\"")).collect();
+                let names: Vec<_> =
+                    self.memories.names().map(|name| format!("\"{name}\"")).collect();
                 let names = names.join(",");
                 Reply::line(format!("+CPMS: ({names}),({names}),({names})"))
             }
@@ -231,11 +242,14 @@ impl Machine {
 
     fn prompt_to_store(&mut self, form: &Form) -> Reply {
         let marks = Mark::ALL;
-        let mark = match (self.session.text_mode, form.text(if self.session.text_mode { 2 } else { 1 })) {
-            (_, None) => Some(Mark::Unsent),
-            (true, Some(words)) => marks.into_iter().find(|mark| mark.words() == words),
-            (false, Some(number)) => marks.into_iter().find(|mark| mark.number().to_string() == number),
-        };
+        let mark =
+            match (self.session.text_mode, form.text(if self.session.text_mode { 2 } else { 1 })) {
+                (_, None) => Some(Mark::Unsent),
+                (true, Some(words)) => marks.into_iter().find(|mark| mark.words() == words),
+                (false, Some(number)) => {
+                    marks.into_iter().find(|mark| mark.number().to_string() == number)
+                }
+            };
         match mark {
             Some(mark) => self.prompt(Purpose::Store(mark), form),
             None => Reply::end(Final::Message(302)),
@@ -273,8 +287,12 @@ impl Machine {
     fn pdu_of(&self, draft: &Draft) -> Option<Vec<u8>> {
         match &draft.form {
             DraftForm::Pdu(octets) => {
-                let hex: Vec<u8> =
-                    draft.bytes.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+                let hex: Vec<u8> = draft
+                    .bytes
+                    .iter()
+                    .copied()
+                    .filter(|byte| !byte.is_ascii_whitespace())
+                    .collect();
                 let pdu = from_hex(std::str::from_utf8(&hex).ok()?).ok()?;
                 let (_, tpdu) = split_smsc(&pdu).ok()?;
                 (tpdu.len() == *octets).then_some(pdu)
@@ -351,7 +369,9 @@ impl Machine {
         };
         let said = match fault {
             Some(Fault::OkWithoutSending) => true,
-            Some(Fault::ErrorAfterAccept | Fault::NoAnswer | Fault::Reset | Fault::PartialLine) => false,
+            Some(Fault::ErrorAfterAccept | Fault::NoAnswer | Fault::Reset | Fault::PartialLine) => {
+                false
+            }
             _other => taken,
         };
         self.note(Truth { at: now, reference: said.then_some(reference), taken });
@@ -388,13 +408,15 @@ impl Machine {
     fn list(&mut self, form: &Form) -> Reply {
         let [memory, ..] = self.session.memories;
         let wanted = form.text(0).map(str::to_owned);
-        let wanted = wanted.unwrap_or_else(|| if self.session.text_mode { "REC UNREAD" } else { "0" }.to_owned());
+        let wanted = wanted
+            .unwrap_or_else(|| if self.session.text_mode { "REC UNREAD" } else { "0" }.to_owned());
         let fits = |mark: Mark| match self.session.text_mode {
             true => wanted == "ALL" || wanted == mark.words(),
             false => wanted == "4" || wanted == mark.number().to_string(),
         };
         let chosen = self.memories.list(memory).filter(|(_, stored)| fits(stored.mark));
-        let chosen: Vec<(usize, Stored)> = chosen.map(|(place, stored)| (place, stored.clone())).collect();
+        let chosen: Vec<(usize, Stored)> =
+            chosen.map(|(place, stored)| (place, stored.clone())).collect();
         let mut lines = Vec::new();
         for (place, stored) in &chosen {
             let head = format!("+CMGL: {place},");

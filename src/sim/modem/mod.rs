@@ -241,7 +241,8 @@ impl Line {
                 let mut machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
                 let now = carrier.now();
                 let heard = buffer.get(..heard).unwrap_or_default();
-                let said = if heard.is_empty() { machine.tick(now) } else { machine.receive(heard, now) };
+                let said =
+                    if heard.is_empty() { machine.tick(now) } else { machine.receive(heard, now) };
                 let next = machine.next_deadline().map_or(LOOK_INTERVAL, |next| next.since(now));
                 pause = next.clamp(Duration::from_millis(1), LOOK_INTERVAL);
                 said

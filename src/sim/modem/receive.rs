@@ -64,7 +64,8 @@ impl Machine {
                 _stored => Routing::Announced,
             },
             Downlink::Text(deliver) => match (texts, deliver.class) {
-                (2, Some(Class::Sim)) | (3, Some(Class::Flash | Class::Telephone | Class::Sim) | None) => {
+                (2, Some(Class::Sim))
+                | (3, Some(Class::Flash | Class::Telephone | Class::Sim) | None) => {
                     Routing::Announced
                 }
                 (2 | 3, _) => Routing::Direct,

@@ -47,7 +47,9 @@ impl Machine {
         let bytes: Vec<u8> = code.bytes().collect();
         let code = match self.session.ussd {
             UssdStyle::Packed => unpacked(code),
-            UssdStyle::Plain | UssdStyle::Ucs2Answer => charset::decode(&bytes, self.session.charset),
+            UssdStyle::Plain | UssdStyle::Ucs2Answer => {
+                charset::decode(&bytes, self.session.charset)
+            }
         };
         let Some(code) = code.filter(|code| is_code(code)) else {
             return Reply::end(Final::Equipment(50));
