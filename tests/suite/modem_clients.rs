@@ -14,7 +14,7 @@ const MODEM: &str = "+46700000001";
 const ANNA: &str = "+46701234567";
 
 /// Longest time that a client may take for one thing.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[allow(clippy::disallowed_methods, reason = "waits for real programs, in real time")]
 fn now() -> Instant {
@@ -272,7 +272,7 @@ fn smstools_gets_along_with(personality: Personality) {
         // Over LTE the circuit service that it asks for (+CREG) is not registered.
         // A SIM800 hands reports on at once and knows no other way.
         reports = if personality == Personality::Sim800 { 1 } else { 2 },
-        network = if personality == Personality::Sim7600 { 0 } else { 1 },
+        network = u8::from(personality != Personality::Sim7600),
     );
     fs::write(at("smsd.conf"), config).expect("a configuration");
     let out = format!("To: {}\nReport: yes\n\n{LONG}", ANNA.trim_start_matches('+'));

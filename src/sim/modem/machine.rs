@@ -77,6 +77,7 @@ impl Reply {
 
 /// What a reset forgets.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is the switch of one command")]
 pub(super) struct Session {
     pub(super) echo: bool,
     pub(super) verbose: bool,
@@ -317,7 +318,7 @@ impl Machine {
             match byte {
                 CONTROL_Z => {
                     if let Some(draft) = self.draft.take() {
-                        self.finish(draft, now);
+                        self.finish(&draft, now);
                     }
                 }
                 ESCAPE => {

@@ -99,7 +99,7 @@ fn the_same_seed_says_the_same_bytes() {
         let rates =
             [Fault::Garbage, Fault::NoAnswer, Fault::ErrorAfterAccept, Fault::OkWithoutSending];
         let faults = Faults { script: Vec::new(), rates: rates.map(|fault| (fault, 200)).to_vec() };
-        let mut bench = Bench::new(Settings { seed, faults, ..Settings::default() });
+        let mut bench = Bench::new(Settings { faults, seed, ..Settings::default() });
         let mut said = String::new();
         for _ in 0..50 {
             said += &bench.say(format!("AT+CSQ\rAT+CMGS={}\r", submit("Hi").len() / 2 - 1));

@@ -102,7 +102,7 @@ fn packed(mut septets: Vec<u8>) -> Vec<u8> {
 fn unpacked(hex: &str) -> Option<String> {
     let octets = from_hex(hex).ok()?;
     let mut septets = unpack(&octets, octets.len() * 8 / 7, 0);
-    if septets.len() % 8 == 0 && matches!(septets.last(), Some(&(CARRIAGE_RETURN | 0))) {
+    if septets.len().is_multiple_of(8) && matches!(septets.last(), Some(&(CARRIAGE_RETURN | 0))) {
         septets.pop();
     }
     Some(Alphabet::DEFAULT.decode(&septets))
