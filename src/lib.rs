@@ -15,4 +15,5 @@ pub mod pipeline;
 pub mod store;
 pub mod dispatch;
 pub mod channel;
+pub mod app;
 pub mod sim;

@@ -222,7 +222,9 @@ fn preset(section: &Section<'_>, presets: &[&str], faults: &Faults<'_>) {
         let help = "put it into a file, and name that in `secret_files`";
         faults.secret(section.place_of("url"), "no secret stands in the configuration", help);
     }
-    if url.starts_with("http://") {
+    let stays_here =
+        ["http://127.", "http://[::1]", "http://localhost"].iter().any(|own| url.starts_with(own));
+    if url.starts_with("http://") && !stays_here {
         let help = "use https://, if the provider has it";
         faults.warn(section.place_of("url"), "texts and keys go out unencrypted", help);
     }

@@ -32,6 +32,8 @@ pub(crate) struct Control {
     recent: Vec<f64>,
     believed: Option<(f64, Timestamp)>,
     doubted: Option<Doubt>,
+    /// The last value that stood with its neighbours.
+    settled: Option<f64>,
     spikes_in_a_row: u32,
     unchanged: Option<(f64, Timestamp)>,
     total: Option<f64>,
@@ -131,9 +133,16 @@ impl Control {
             self.recent.remove(0);
         }
         self.recent.push(value);
-        let far = (value - median(&mut self.recent.clone())).abs() > limit;
+        // A steady rise runs away from the median, but not from the value before it.
+        let from_median = (value - median(&mut self.recent.clone())).abs();
+        let from_settled = self.settled.map_or(from_median, |settled| (value - settled).abs());
+        let far = from_median.min(from_settled) > limit;
         self.spikes_in_a_row = if far { self.spikes_in_a_row + 1 } else { 0 };
-        far && self.spikes_in_a_row < CONFIRMATIONS
+        let spike = far && self.spikes_in_a_row < CONFIRMATIONS;
+        if !spike {
+            self.settled = Some(value);
+        }
+        spike
     }
 
     fn is_step(&mut self, step: Step, value: f64, at: Timestamp) -> bool {
@@ -179,6 +188,7 @@ impl Control {
             to.flag(doubt.above);
             pair(to, (doubt.value, doubt.at));
         });
+        to.option(self.settled, Writer::float);
         to.unsigned(u64::from(self.spikes_in_a_row));
         to.option(self.unchanged, pair);
         to.option(self.total, Writer::float);
@@ -200,6 +210,7 @@ impl Control {
                 let (value, at) = pair(from)?;
                 Ok(Doubt { agreeing, one_sided, above, value, at })
             })?,
+            settled: from.option(Reader::float)?,
             spikes_in_a_row: small(from)?,
             unchanged: from.option(pair)?,
             total: from.option(Reader::float)?,
@@ -264,6 +275,19 @@ mod tests {
         let step = Step { change: 0.3, within: Duration::from_mins(30) };
         let expected = [Good, Good, Good, Good, Quality::Step, Quality::Step, Good, Good, Good];
         assert_eq!(qualities(&Sensor { step: Some(step), ..sensor() }, 30, &observed), expected);
+    }
+
+    #[test]
+    fn a_flood_that_rises_steadily_is_no_spike_however_far_it_runs_from_the_median() {
+        let rising: Vec<f64> = (0..12).map(|i| 0.4 + 0.35 * f64::from(i)).collect();
+        assert!(
+            qualities(&Sensor { spike: Some(0.4), ..sensor() }, 5, &rising)
+                .iter()
+                .all(|q| *q == Good)
+        );
+        let plateau = [0.4, 0.4, 0.4, 0.4, 1.6, 1.62, 0.41, 0.4];
+        let expected = [Good, Good, Good, Good, Spike, Spike, Good, Good];
+        assert_eq!(qualities(&Sensor { spike: Some(0.4), ..sensor() }, 5, &plateau), expected);
     }
 
     #[test]

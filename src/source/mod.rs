@@ -1,5 +1,5 @@
 //! Where frames come in. Each source hands [`Envelope`](crate::domain::frame::Envelope)s to the pipeline over a
 //! bounded queue and hears through [`Acknowledge`](crate::domain::frame::Acknowledge) what became of them.
 
-// pub mod broker;
+pub mod broker;
 pub mod mqtt;

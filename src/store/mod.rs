@@ -76,6 +76,28 @@ pub enum Error {
     Stopped,
 }
 
+impl Error {
+    /// Returns whether the file is no database, or a damaged one: opening it again will not help.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        // SQLITE_CORRUPT and SQLITE_NOTADB, <https://sqlite.org/rescode.html>.
+        let damaged = |error: &sqlx::Error| {
+            let code =
+                error.as_database_error().and_then(|e| e.code().map(std::borrow::Cow::into_owned));
+            code.and_then(|code| code.parse::<i32>().ok())
+                .is_some_and(|code| matches!(code & 0xff, 11 | 26))
+        };
+        match self {
+            Self::Open { source, .. } | Self::Write(source) | Self::Read(source) => damaged(source),
+            Self::Migrate { source: sqlx::migrate::MigrateError::Execute(source), .. } => {
+                damaged(source)
+            }
+            Self::Damaged { .. } => true,
+            Self::Migrate { .. } | Self::Stopped => false,
+        }
+    }
+}
+
 /// A handle to the database.
 #[derive(Clone, Debug)]
 pub struct Store {

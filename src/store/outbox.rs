@@ -169,6 +169,18 @@ impl Store {
         rows.iter().map(delivery).collect()
     }
 
+    /// Returns the number of the delivery that was planned last, zero before the first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`].
+    pub async fn last_delivery(&self) -> Result<i64, Error> {
+        sqlx::query_scalar("select coalesce(max(id), 0) from delivery")
+            .fetch_one(&self.readers)
+            .await
+            .map_err(Error::Read)
+    }
+
     /// Returns the deliveries of a warning, all of them without one, in the order in which they were planned.
     ///
     /// # Errors

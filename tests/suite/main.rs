@@ -5,6 +5,9 @@
 
 mod config;
 mod http_sms;
+mod modem_driver;
 mod modem_clients;
 mod peers;
+mod scenarios;
 mod sms_codec;
+mod tidy;

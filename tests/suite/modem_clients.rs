@@ -307,7 +307,7 @@ fn python_gsmmodem_gets_along_with(personality: Personality) {
     let folder = tempfile::tempdir().expect("a folder");
     let log = folder.path().join("log");
     let mut command = python();
-    command.arg("tests/peers/gsmmodem.py").arg(modem.path()).args([ANNA, "*100#"]);
+    command.arg("tests/peers/python_gsmmodem.py").arg(modem.path()).args([ANNA, "*100#"]);
     let _client = Daemon::start(&mut command, &log);
     let said = || log_of(&log);
     wait_for_with("the client waits for a text", &said, || said().contains("waiting\n"));

@@ -218,7 +218,8 @@ mod tests {
 
     #[test]
     fn a_name_with_a_wildcard_widens_no_right() {
-        let rights = Rights { publish: vec!["field/%u/up".into()], subscribe: vec!["cmd/%c".into()] };
+        let rights =
+            Rights { publish: vec!["field/%u/up".into()], subscribe: vec!["cmd/%c".into()] };
         assert!(rights.clone().of("a", "c").may_publish("field/a/up"));
         assert!(!rights.clone().of("+", "c").may_publish("field/b/up"));
         assert!(!rights.of("a", "#").may_subscribe("cmd/#"));
@@ -235,8 +236,11 @@ mod tests {
         use argon2::password_hash::{PasswordHasher, SaltString};
         let salt = SaltString::from_b64("c2FsdHNhbHRzYWx0").unwrap();
         let hash = Argon2::default().hash_password(b"right", &salt).unwrap().to_string();
-        let credential = |user: &str, secret: &str| Credential::new(user.into(), secret.into(), Rights::default());
-        let access = Access::new(vec![credential("plain", "right"), credential("hashed", &hash)], None);
+        let credential = |user: &str, secret: &str| {
+            Credential::new(user.into(), secret.into(), Rights::default())
+        };
+        let access =
+            Access::new(vec![credential("plain", "right"), credential("hashed", &hash)], None);
         for user in ["plain", "hashed"] {
             for _ in 0..2 {
                 assert!(access.rights(Some(user), Some(b"right"), "c").is_some());

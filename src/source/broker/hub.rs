@@ -109,7 +109,7 @@ impl Hub {
         expiry: Duration,
         limits: &Limits,
     ) -> Option<Attached> {
-        let known = self.sessions.get(client).is_some();
+        let known = self.sessions.contains_key(client);
         if !known && self.sessions.len() >= limits.sessions_max {
             return None;
         }
@@ -262,11 +262,15 @@ impl Hub {
             let own = *client == message.from;
             let mut best: Option<(u8, bool)> = None;
             for subscription in &session.subscriptions {
-                if (own && subscription.no_local) || !matches(&subscription.filter, &message.topic) {
+                if (own && subscription.no_local) || !matches(&subscription.filter, &message.topic)
+                {
                     continue;
                 }
                 let (qos, as_published) = best.unwrap_or_default();
-                best = Some((qos.max(subscription.qos), as_published || subscription.retain_as_published));
+                best = Some((
+                    qos.max(subscription.qos),
+                    as_published || subscription.retain_as_published,
+                ));
             }
             let Some((qos, as_published)) = best else { continue };
             let qos = qos.min(message.qos).min(1);
@@ -274,14 +278,20 @@ impl Hub {
                 continue;
             }
             let retain = as_published && message.retain;
-            session.push(Waiting { message: message.clone(), retain, qos, sent_as: None }, limits, counters);
+            session.push(
+                Waiting { message: message.clone(), retain, qos, sent_as: None },
+                limits,
+                counters,
+            );
         }
     }
 
     fn retain(&mut self, message: &Message, limits: &Limits, counters: &Counters) {
         if message.payload.is_empty() {
             self.retained.remove(&message.topic);
-        } else if self.retained.len() < limits.retained_max || self.retained.contains_key(&message.topic) {
+        } else if self.retained.len() < limits.retained_max
+            || self.retained.contains_key(&message.topic)
+        {
             self.retained.insert(Arc::clone(&message.topic), message.clone());
         } else {
             Counters::add(&counters.dropped);
@@ -295,8 +305,11 @@ impl Hub {
         subscription: Subscription,
         limits: &Limits,
     ) -> Option<bool> {
-        let session = self.sessions.get_mut(&attached.client).filter(|s| s.epoch == attached.epoch)?;
-        if let Some(same) = session.subscriptions.iter_mut().find(|s| s.filter == subscription.filter) {
+        let session =
+            self.sessions.get_mut(&attached.client).filter(|s| s.epoch == attached.epoch)?;
+        if let Some(same) =
+            session.subscriptions.iter_mut().find(|s| s.filter == subscription.filter)
+        {
             *same = subscription;
             return Some(false);
         }
@@ -318,8 +331,12 @@ impl Hub {
         counters: &Counters,
     ) {
         let now = Instant::now();
-        let found: Vec<Message> =
-            self.retained.values().filter(|m| matches(filter, &m.topic) && !m.is_expired(now)).cloned().collect();
+        let found: Vec<Message> = self
+            .retained
+            .values()
+            .filter(|m| matches(filter, &m.topic) && !m.is_expired(now))
+            .cloned()
+            .collect();
         let Some(session) = self.session(attached) else { return };
         for message in found {
             let qos = qos.min(message.qos).min(1);
@@ -329,7 +346,9 @@ impl Hub {
 
     /// Takes a subscription away. Returns whether there was one.
     pub(super) fn unsubscribe(&mut self, attached: &Attached, filter: &str) -> bool {
-        let Some(session) = self.sessions.get_mut(&attached.client).filter(|s| s.epoch == attached.epoch) else {
+        let Some(session) =
+            self.sessions.get_mut(&attached.client).filter(|s| s.epoch == attached.epoch)
+        else {
             return false;
         };
         let before = session.subscriptions.len();

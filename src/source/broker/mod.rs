@@ -125,6 +125,8 @@ pub struct Counters {
     pub publications: AtomicU64,
     /// Messages dropped because their subscriber was away or slow for too long.
     pub dropped: AtomicU64,
+    /// Client identifiers made up for clients without one.
+    pub assigned: AtomicU64,
     /// Connections closed for breaking the protocol.
     pub protocol_errors: AtomicU64,
 }
@@ -206,7 +208,11 @@ impl Listener {
     /// Returns the addresses that it listens on, those with TLS last.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.plain.iter().chain(&self.secure).filter_map(|listener| listener.local_addr().ok()).collect()
+        self.plain
+            .iter()
+            .chain(&self.secure)
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect()
     }
 
     /// Returns a handle that publishes from inside.
@@ -225,10 +231,22 @@ impl Listener {
         let places = Arc::new(Semaphore::new(shared.limits.connections_max));
         let mut accepting = JoinSet::new();
         for listener in plain {
-            accepting.spawn(accept(listener, None, Arc::clone(&shared), Arc::clone(&places), stop.clone()));
+            accepting.spawn(accept(
+                listener,
+                None,
+                Arc::clone(&shared),
+                Arc::clone(&places),
+                stop.clone(),
+            ));
         }
         for listener in secure {
-            accepting.spawn(accept(listener, tls.clone(), Arc::clone(&shared), Arc::clone(&places), stop.clone()));
+            accepting.spawn(accept(
+                listener,
+                tls.clone(),
+                Arc::clone(&shared),
+                Arc::clone(&places),
+                stop.clone(),
+            ));
         }
         let mut sweep = tokio::time::interval(SWEEP);
         loop {

@@ -1,0 +1,600 @@
+//! The local socket on which a running daemon is asked: one JSON object a line in, one a line out. Whoever may open the
+//! socket may ask: its file permissions are the rights.
+
+use super::{Hands, convert};
+use crate::channel::modem;
+use crate::config::Diagnostic;
+use crate::dispatch::Word;
+use crate::domain::message::Priority;
+use crate::domain::outbox::Delivery;
+use crate::domain::plan::Planned;
+use crate::domain::quantity::Quantity;
+use crate::domain::recipient::{PhoneNumber, RecipientId, Role};
+use crate::domain::warning::MessageType;
+use crate::pipeline::{Command, Status};
+use crate::store::{
+    NewDelivery, NewRecipient, ReadingRow, ReadingsWanted, Store, Turn, WarningRow,
+};
+use crate::supervise::Stop;
+use crate::wire::segment;
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use thiserror::Error;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+/// Longest question, bytes.
+const QUESTION_BYTES_MAX: u64 = 4 << 20;
+/// Connections at a time.
+const CONNECTIONS_MAX: usize = 16;
+/// How long a question may take.
+const PATIENCE: Duration = Duration::from_mins(3);
+/// A test text is worth nothing after this.
+const TEST_VALID: Duration = Duration::from_mins(15);
+
+/// A question to a running daemon.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Question {
+    /// How do things stand?
+    Status,
+    /// Which warnings are on record?
+    Warnings,
+    /// Why was that warning given?
+    Why {
+        /// Its number.
+        warning: i64,
+    },
+    /// Which readings are stored?
+    Readings {
+        /// Of this node only.
+        node: Option<String>,
+        /// Of this quantity only.
+        quantity: Option<String>,
+        /// Not before, Unix ms.
+        from_ms: Option<i64>,
+        /// Before, Unix ms.
+        until_ms: Option<i64>,
+        /// The newest so many.
+        last: Option<u32>,
+    },
+    /// Put the rules as they stand in the files in force.
+    Reload,
+    /// Who is to be told?
+    People,
+    /// Add or change these.
+    PutPeople {
+        /// Whom.
+        people: Vec<PersonRow>,
+    },
+    /// Remove that one.
+    RemovePerson {
+        /// By number here, or by telephone number.
+        who: String,
+    },
+    /// Send a text as a test.
+    SendTest {
+        /// To this number.
+        to: String,
+        /// What is said.
+        text: String,
+        /// By this channel; by the technician's channels when none is named.
+        channel: Option<String>,
+    },
+    /// How much credit does each SIM have?
+    Balance,
+    /// What became of the deliveries?
+    Deliveries {
+        /// Of this warning only.
+        warning: Option<i64>,
+    },
+}
+
+/// A recipient as a row of a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PersonRow {
+    /// Their number here.
+    #[serde(default)]
+    pub id: i64,
+    /// What they are called.
+    pub name: String,
+    /// Telephone number.
+    pub number: String,
+    /// What they do.
+    pub role: String,
+    /// Language.
+    pub language: String,
+    /// Areas, separated by spaces.
+    pub areas: String,
+    /// Whether they have agreed.
+    pub consent: bool,
+}
+
+impl PersonRow {
+    /// Returns what is put into the database.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with the row.
+    pub fn checked(&self) -> anyhow::Result<NewRecipient> {
+        if self.name.trim().is_empty() {
+            bail!("the name is empty");
+        }
+        if self.role.is_empty()
+            || !self.role.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'-')
+        {
+            bail!("the role {:?} is not a lower-case word", self.role);
+        }
+        if self.language.is_empty() {
+            bail!("the language is empty: give a tag such as sw or en");
+        }
+        Ok(NewRecipient {
+            name: self.name.trim().to_owned(),
+            number: PhoneNumber::parse(&self.number)?,
+            role: Role(self.role.clone()),
+            language: self.language.clone(),
+            areas: self.areas.split_whitespace().map(str::to_owned).collect(),
+            consent: self.consent,
+        })
+    }
+}
+
+/// Why the socket cannot be had.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Another daemon answers on it.
+    #[error("another gateway runs already: it answers on {}", path.display())]
+    Taken {
+        /// Which socket.
+        path: PathBuf,
+    },
+    /// It cannot be made.
+    #[error("cannot make the socket {}", path.display())]
+    Bind {
+        /// Which socket.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The socket, bound.
+pub struct Control {
+    listener: UnixListener,
+    path: PathBuf,
+    hands: Hands,
+}
+
+impl Control {
+    /// Binds the socket, readable and writable for the owner and the group.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Taken`] and [`Error::Bind`].
+    pub fn bind(path: &Path, hands: Hands) -> Result<Self, Error> {
+        let failed = |source| Error::Bind { path: path.to_path_buf(), source };
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(Error::Taken { path: path.to_path_buf() });
+        }
+        if path.exists() {
+            // What a daemon left that was killed.
+            fs::remove_file(path).map_err(failed)?;
+        }
+        if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
+            fs::DirBuilder::new().recursive(true).mode(0o750).create(folder).map_err(failed)?;
+        }
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(failed)?;
+        Ok(Self { listener, path: path.to_path_buf(), hands })
+    }
+
+    /// Answers until it is told to stop.
+    ///
+    /// # Errors
+    ///
+    /// None while it runs.
+    pub async fn run(self, mut stop: Stop) -> Result<(), Infallible> {
+        let mut asked = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stop.wait() => break,
+                Some(_) = asked.join_next() => {}
+                accepted = self.listener.accept(), if asked.len() < CONNECTIONS_MAX => if let Ok((stream, _)) = accepted {
+                    let hands = self.hands.clone();
+                    asked.spawn(async move {
+                        if let Ok(Err(error)) = tokio::time::timeout(PATIENCE, converse(stream, &hands)).await {
+                            tracing::debug!(error = %error, "a conversation on the socket ended early");
+                        }
+                    });
+                }
+            }
+        }
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!(error = %error, "the socket was gone already");
+        }
+        Ok(())
+    }
+}
+
+async fn converse(stream: UnixStream, hands: &Hands) -> anyhow::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut line = String::new();
+    BufReader::new(read.take(QUESTION_BYTES_MAX)).read_line(&mut line).await?;
+    let answer = match serde_json::from_str::<Question>(&line) {
+        Ok(question) => hands.answer(question).await,
+        Err(error) => Err(anyhow::anyhow!("not a question: {error}")),
+    };
+    let answer = match answer {
+        Ok(value) => json!({ "ok": value }),
+        Err(error) => json!({ "error": format!("{error:#}") }),
+    };
+    write.write_all(answer.to_string().as_bytes()).await?;
+    write.write_all(b"\n").await?;
+    write.shutdown().await?;
+    Ok(())
+}
+
+/// Asks a running daemon.
+///
+/// # Errors
+///
+/// When none answers, or it says no.
+pub async fn ask(socket: &Path, question: &Question) -> anyhow::Result<Value> {
+    let mut stream = UnixStream::connect(socket)
+        .await
+        .with_context(|| format!("no gateway answers on {}: is it running?", socket.display()))?;
+    stream.write_all(serde_json::to_string(question)?.as_bytes()).await?;
+    stream.write_all(b"\n").await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let mut answer: Value =
+        serde_json::from_str(&answer).context("the gateway's answer is cut off")?;
+    if let Some(error) = answer.get("error").and_then(Value::as_str) {
+        bail!("{error}");
+    }
+    Ok(answer.get_mut("ok").map(Value::take).unwrap_or_default())
+}
+
+impl Hands {
+    /// Answers a question.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be answered, in words.
+    pub async fn answer(&self, question: Question) -> anyhow::Result<Value> {
+        match question {
+            Question::Status => self.status().await,
+            Question::Reload => Ok(json!({ "version": self.reload().await? })),
+            Question::PutPeople { people } => {
+                let added = put_people(&self.store, &people).await?;
+                self.people_changed().await?;
+                Ok(added)
+            }
+            Question::RemovePerson { who } => {
+                let removed = remove_person(&self.store, &who).await?;
+                if let Some(id) = removed {
+                    self.words.send(Word::OptOut(id)).await.context("the outbox has ended")?;
+                }
+                self.people_changed().await?;
+                Ok(json!({ "removed": removed.is_some() }))
+            }
+            Question::SendTest { to, text, channel } => self.send_test(&to, text, channel).await,
+            Question::Balance => self.balance().await,
+            Question::Warnings
+            | Question::Why { .. }
+            | Question::Readings { .. }
+            | Question::People
+            | Question::Deliveries { .. } => answer_from_store(&self.store, question).await,
+        }
+    }
+
+    async fn status(&self) -> anyhow::Result<Value> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Status(reply)).await.context("the pipeline has ended")?;
+        let status = answer.await.context("the pipeline has ended")?;
+        let (reply, answer) = oneshot::channel();
+        self.words.send(Word::Status(reply)).await.context("the outbox has ended")?;
+        let outbox = answer.await.context("the outbox has ended")?;
+        Ok(self.status_json(&status, &outbox))
+    }
+
+    fn status_json(&self, status: &Status, outbox: &[Delivery]) -> Value {
+        let counters = &self.telemetry.counters;
+        let clock = &self.telemetry.clock;
+        let wall = clock.wall();
+        json!({
+            "rule_book": status.rule_book,
+            "clock": { "unix_ms": wall.unix_ms(clock.now()), "quality": wall.quality.as_str() },
+            "disk": { "works": status.disk_works, "turns_in_memory": status.unsaved_turns },
+            "nodes": status.nodes.iter().map(|(name, place, heard, silent)| json!({
+                "node": name, "place": place, "heard_s_ago": heard.as_secs(), "silent": silent,
+            })).collect::<Vec<_>>(),
+            "warnings": status.warnings.iter().map(|(id, hazard, area, level, left)| json!({
+                "warning": id.0, "hazard": hazard, "area": area, "level": level.as_str(), "valid_s": left.as_secs(),
+            })).collect::<Vec<_>>(),
+            "heard_but_not_declared": status.heard.iter().map(|heard| json!({
+                "node": heard.node, "topic": heard.topic, "count": heard.count, "sample": heard.sample,
+            })).collect::<Vec<_>>(),
+            "outbox": outbox_json(outbox),
+            "modems": self.health.iter().map(|(name, health)| modem_json(name, &health.borrow())).collect::<Vec<_>>(),
+            "listener": self.listener.as_ref().map(listener_json),
+            "counters": {
+                "frames": counters.frames.get(), "readings": counters.readings.get(),
+                "suspect": counters.suspect.get(), "repeated": counters.repeated.get(),
+                "no_template": counters.no_template.get(), "undeclared_nodes": counters.undeclared_nodes.get(),
+                "undeclared_quantities": counters.undeclared_quantities.get(), "undecoded": counters.undecoded.get(),
+                "not_stored": counters.not_stored.get(), "turns": counters.turns.get(),
+                "alerts": counters.alerts.get(), "deliveries": counters.deliveries.get(),
+                "write_failures": counters.write_failures.get(), "stray_receipts": counters.stray_receipts.get(),
+            },
+        })
+    }
+
+    /// Puts the rules as they stand in the files in force, all or nothing. Returns their version.
+    ///
+    /// # Errors
+    ///
+    /// Every fault of the files, or why the database could not record them.
+    pub async fn reload(&self) -> anyhow::Result<String> {
+        let loaded = convert::load(&self.config_path).map_err(|faults| {
+            let list: Vec<String> = faults.iter().map(Diagnostic::to_string).collect();
+            anyhow::anyhow!("{}", list.join("\n"))
+        })?;
+        let rules = convert::rules(&loaded)?;
+        let version = rules.book.version.clone();
+        let (reply, answer) = oneshot::channel();
+        self.commands
+            .send(Command::Reload(Box::new(rules), reply))
+            .await
+            .context("the pipeline has ended")?;
+        answer.await.context("the pipeline has ended")??;
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded.config);
+        Ok(version)
+    }
+
+    async fn balance(&self) -> anyhow::Result<Value> {
+        let mut answers = serde_json::Map::new();
+        for (name, requests) in self.modems.iter() {
+            let (reply, answer) = oneshot::channel();
+            requests
+                .send(modem::Request::Balance { reply })
+                .await
+                .context("the modem has ended")?;
+            let words = match answer.await.context("the modem has ended")? {
+                Ok(amount) => json!({ "balance": amount }),
+                Err(refused) => json!({ "error": refused.to_string() }),
+            };
+            answers.insert(name.clone(), words);
+        }
+        Ok(answers.into())
+    }
+
+    async fn people_changed(&self) -> anyhow::Result<()> {
+        let people = self.store.recipients().await?;
+        self.commands.send(Command::Recipients(people)).await.context("the pipeline has ended")
+    }
+
+    /// Plans a test text, which goes the way of every other.
+    async fn send_test(
+        &self,
+        to: &str,
+        text: String,
+        channel: Option<String>,
+    ) -> anyhow::Result<Value> {
+        let number = PhoneNumber::parse(to)?;
+        let config = Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner));
+        let technician =
+            config.role(&Role(Role::TECHNICIAN.to_owned())).map(|role| role.channels.clone());
+        let all = || {
+            let modems = config.modems.iter().map(|m| m.name.clone());
+            modems.chain(config.providers.iter().map(|p| p.name.clone())).collect::<Vec<_>>()
+        };
+        let channels = match channel {
+            Some(name) if all().contains(&name) => vec![name],
+            Some(name) => bail!("there is no channel {name}; there are: {}", all().join(", ")),
+            None => technician.unwrap_or_else(all),
+        };
+        if channels.is_empty() {
+            bail!("no channel is configured: add a [modem.NAME] or an [sms_provider.NAME]");
+        }
+        let now = self.telemetry.clock.now();
+        let segments = segment::count(&text, &segment::Options::default()).segments;
+        let planned = Planned {
+            alert: None,
+            message_type: MessageType::Alert,
+            recipient: RecipientId(0),
+            number,
+            text,
+            priority: Priority::Warning,
+            rank: 0,
+            channels,
+            expires: now + TEST_VALID,
+        };
+        let segments = u32::try_from(segments).unwrap_or(u32::MAX);
+        let delivery = NewDelivery { planned, segments, told_from_memory: false };
+        let before = self.store.last_delivery().await?;
+        self.store.commit(Turn { at: now, deliveries: vec![delivery], ..Turn::default() }).await?;
+        self.nudge.notify_one();
+        Ok(json!({ "delivery": before + 1, "segments": segments }))
+    }
+
+    /// Shows the warnings that were open when the daemon ended.
+    pub(super) async fn show_open_warnings(&self) -> anyhow::Result<()> {
+        let Some(listener) = &self.listener else { return Ok(()) };
+        for warning in self.store.warnings(None).await? {
+            if warning.ended.is_none() {
+                let topic = format!("kengele/warnings/{}/{}", warning.area, warning.hazard);
+                listener.publish(&topic, warning_json(&warning).to_string().as_bytes(), true);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Answers what the database alone can: for a daemon that runs, and for the command line when none does.
+///
+/// # Errors
+///
+/// Why it cannot be answered, in words.
+pub async fn answer_from_store(store: &Store, question: Question) -> anyhow::Result<Value> {
+    match question {
+        Question::Warnings => {
+            Ok(store.warnings(None).await?.iter().map(warning_json).collect::<Vec<_>>().into())
+        }
+        Question::Why { warning } => {
+            let found = store.warnings(Some(warning)).await?;
+            let found = found.first().with_context(|| format!("there is no warning #{warning}"))?;
+            let mut answer = warning_json(found);
+            let deliveries = store.deliveries(Some(warning)).await?;
+            if let Some(fields) = answer.as_object_mut() {
+                fields.insert(
+                    "deliveries".to_owned(),
+                    deliveries.iter().map(delivery_json).collect(),
+                );
+            }
+            Ok(answer)
+        }
+        Question::Readings { node, quantity, from_ms, until_ms, last } => {
+            let quantity = quantity
+                .map(|name| {
+                    Quantity::from_name(&name)
+                        .with_context(|| format!("there is no quantity {name}"))
+                })
+                .transpose()?;
+            let wanted = ReadingsWanted { node, quantity, from_ms, until_ms, last };
+            Ok(store.readings(&wanted).await?.iter().map(reading_json).collect::<Vec<_>>().into())
+        }
+        Question::People => {
+            let people = store.recipients().await?;
+            let rows = people.into_iter().map(|person| PersonRow {
+                id: person.id.0,
+                name: person.name,
+                number: person.number.as_str().to_owned(),
+                role: person.role.0,
+                language: person.language,
+                areas: person.areas.join(" "),
+                consent: person.consent,
+            });
+            Ok(serde_json::to_value(rows.collect::<Vec<_>>())?)
+        }
+        Question::PutPeople { people } => put_people(store, &people).await,
+        Question::RemovePerson { who } => {
+            Ok(json!({ "removed": remove_person(store, &who).await?.is_some() }))
+        }
+        Question::Deliveries { warning } => Ok(store
+            .deliveries(warning)
+            .await?
+            .iter()
+            .map(delivery_json)
+            .collect::<Vec<_>>()
+            .into()),
+        Question::Status | Question::Reload | Question::SendTest { .. } | Question::Balance => {
+            bail!("only a running gateway can do that: start it with kengele run")
+        }
+    }
+}
+
+async fn put_people(store: &Store, people: &[PersonRow]) -> anyhow::Result<Value> {
+    let checked = people.iter().map(PersonRow::checked).collect::<anyhow::Result<Vec<_>>>()?;
+    let added = store.put_recipients(checked).await?;
+    Ok(json!({ "new": added.new, "changed": added.changed, "same": added.same }))
+}
+
+async fn remove_person(store: &Store, who: &str) -> anyhow::Result<Option<RecipientId>> {
+    let people = store.recipients().await?;
+    let number = PhoneNumber::parse(who).ok();
+    let found =
+        people.iter().find(|p| p.id.0.to_string() == who || number.as_ref() == Some(&p.number));
+    match found {
+        Some(person) if store.remove_recipient(person.id).await? => Ok(Some(person.id)),
+        Some(_) | None => Ok(None),
+    }
+}
+
+fn outbox_json(outbox: &[Delivery]) -> Value {
+    let count = |state: &str| outbox.iter().filter(|d| d.state.as_str() == state).count();
+    json!({
+        "queued": count("queued"), "writing": count("writing"),
+        "submitted": count("submitted"), "unknown": count("unknown"),
+        "last_trouble": outbox.iter().rev().find_map(|d| d.reason.clone()),
+    })
+}
+
+fn modem_json(name: &str, health: &modem::Health) -> Value {
+    let state = match &health.state {
+        modem::State::Starting => "starting".to_owned(),
+        modem::State::Searching => "searching for a network".to_owned(),
+        modem::State::Ready => "ready".to_owned(),
+        modem::State::Down(reason) => format!("down: {reason}"),
+    };
+    json!({
+        "modem": name, "state": state, "model": health.model, "registration": health.registration,
+        "operator": health.operator, "technology": health.technology, "signal_dbm": health.signal_dbm,
+        "balance": health.balance, "resets": health.counts.resets, "power_cycles": health.counts.power_cycles,
+    })
+}
+
+fn listener_json(handle: &crate::source::broker::Handle) -> Value {
+    use std::sync::atomic::Ordering::Relaxed;
+    let counters = handle.counters();
+    json!({
+        "connections": counters.connections.load(Relaxed), "refused": counters.refused.load(Relaxed),
+        "too_many": counters.too_many.load(Relaxed), "not_authorised": counters.not_authorised.load(Relaxed),
+        "publications": counters.publications.load(Relaxed), "dropped": counters.dropped.load(Relaxed),
+        "protocol_errors": counters.protocol_errors.load(Relaxed),
+    })
+}
+
+fn warning_json(warning: &WarningRow) -> Value {
+    json!({
+        "warning": warning.id, "hazard": warning.hazard, "area": warning.area, "level_max": warning.level_max,
+        "status": if warning.ended.is_some() { "ended" } else { "open" },
+        "opened_unix_ms": warning.opened_unix_ms,
+        "ended_unix_ms": warning.ended.as_ref().map(|(at, _)| at),
+        "ending": warning.ended.as_ref().map(|(_, how)| how),
+        "alerts": warning.alerts.iter().map(|alert| json!({
+            "number": alert.number, "message_type": alert.message_type, "reason": alert.reason, "level": alert.level,
+            "rule": alert.rule, "rule_book": alert.rule_book, "sent_unix_ms": alert.sent_unix_ms,
+            "expires_unix_ms": alert.expires_unix_ms,
+            "observed": serde_json::from_str::<Value>(&alert.observed).unwrap_or_default(),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn reading_json(reading: &ReadingRow) -> Value {
+    json!({
+        "unix_ms": reading.unix_ms, "clock": reading.clock.as_str(), "node": reading.node,
+        "quantity": reading.quantity.name(), "unit": reading.quantity.symbol(),
+        "value": if reading.value.is_nan() { Value::Null } else { json!(reading.value) },
+        "quality": reading.quality.as_str(),
+    })
+}
+
+fn delivery_json(delivery: &Delivery) -> Value {
+    json!({
+        "delivery": delivery.id.0,
+        "warning": delivery.alert.map(|(warning, _)| warning.0),
+        "alert": delivery.alert.map(|(_, number)| number),
+        "recipient": delivery.recipient.0,
+        "number": delivery.number.masked(),
+        "channel": delivery.channel(),
+        "segments": delivery.segments,
+        "state": delivery.state.as_str(),
+        "attempts": delivery.attempts,
+        "possible_duplicate": delivery.possible_duplicate,
+        "reason": delivery.reason,
+        "created_ms": delivery.created.as_millis(),
+        "ended_ms": delivery.ended.map(crate::domain::time::Timestamp::as_millis),
+    })
+}

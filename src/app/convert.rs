@@ -1,0 +1,322 @@
+//! From what the configuration says to what each part of the daemon is told.
+
+use crate::channel::{http_sms, modem};
+use crate::config::{self, Config, Loaded, Outside, SegmentCount, Source, Timezone};
+use crate::domain::outbox::Policy;
+use crate::domain::plan::Wording;
+use crate::pipeline::{Route, Rules};
+use crate::source::broker;
+use crate::wire::payload::{Field, Format, Path, PayloadMap, TimeField, TimeUnit};
+use crate::wire::segment;
+use crate::wire::topic::Template;
+use anyhow::{Context, bail};
+use jiff::tz::TimeZone;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::collections::BTreeMap;
+use std::path::Path as FilePath;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Reads and checks the configuration at `path`, with what the configuration itself cannot know.
+///
+/// # Errors
+///
+/// Every fault that was found.
+pub fn load(path: &FilePath) -> Result<Loaded, Vec<config::Diagnostic>> {
+    with_outside(|outside| config::load(path, outside))
+}
+
+/// Checks texts that were read before, as the database keeps them.
+///
+/// # Errors
+///
+/// Every fault that was found.
+pub fn parse(sources: &[Source]) -> Result<Loaded, Vec<config::Diagnostic>> {
+    with_outside(|outside| config::parse(sources, outside))
+}
+
+fn with_outside<T>(work: impl FnOnce(&Outside<'_>) -> T) -> T {
+    let presets: Vec<&str> = http_sms::BUILTIN.iter().map(|(name, _)| *name).collect();
+    work(&Outside { count_segments: &count, presets: &presets })
+}
+
+fn count(text: &str) -> SegmentCount {
+    let count = segment::count(text, &segment::Options::default());
+    SegmentCount {
+        segments: u32::try_from(count.segments).unwrap_or(u32::MAX),
+        unicode: matches!(count.encoding, segment::Encoding::Ucs2),
+    }
+}
+
+/// Returns what readings are judged by, and how this gateway speaks.
+///
+/// # Errors
+///
+/// When the time zone cannot be found on this machine.
+pub fn rules(loaded: &Loaded) -> anyhow::Result<Rules> {
+    let config = &loaded.config;
+    let sources: Vec<(&str, &str)> =
+        loaded.sources.iter().map(|s| (s.name.as_str(), s.text.as_str())).collect();
+    Ok(Rules {
+        book: Arc::new(config.rules.clone()),
+        sources: serde_json::to_string(&sources).context("cannot write the rule book down")?,
+        routes: config.topics.iter().map(route).collect::<Result<_, _>>()?,
+        wording: wording(config)?,
+    })
+}
+
+/// Returns the sources that [`rules`] wrote down.
+///
+/// # Errors
+///
+/// When they are not what [`rules`] wrote.
+pub fn sources(written: &str) -> anyhow::Result<Vec<Source>> {
+    let pairs: Vec<(String, String)> =
+        serde_json::from_str(written).context("the rule book on record is damaged")?;
+    Ok(pairs.into_iter().map(|(name, text)| Source { name, text }).collect())
+}
+
+fn route(topic: &config::Topic) -> anyhow::Result<Route> {
+    let field = |field: &config::Field| Field {
+        path: Path::parse(&field.path),
+        quantity: field.quantity,
+        unit: field.unit,
+    };
+    let time = |time: &config::TimeField| TimeField {
+        path: Path::parse(&time.path),
+        unit: match time.unit {
+            config::TimeUnit::Seconds => TimeUnit::Seconds,
+            config::TimeUnit::Millis => TimeUnit::Millis,
+            config::TimeUnit::Rfc3339 => TimeUnit::Rfc3339,
+        },
+    };
+    let format = match topic.format {
+        config::Format::Json => Format::Json,
+        config::Format::JsonArray => Format::JsonArray,
+        config::Format::SenmlJson => Format::SenmlJson,
+        config::Format::SenmlCbor => Format::SenmlCbor,
+        config::Format::Number => Format::Number,
+        config::Format::State => Format::State,
+    };
+    Ok(Route {
+        template: Template::parse(&topic.template)
+            .with_context(|| format!("topic {}", topic.template))?,
+        map: PayloadMap {
+            format,
+            fields: topic.fields.iter().map(field).collect(),
+            time: topic.time.as_ref().map(time),
+        },
+        from: topic.from.clone(),
+    })
+}
+
+fn wording(config: &Config) -> anyhow::Result<Wording> {
+    let gateway = &config.gateway;
+    let names = |area: &config::Area| {
+        let mut names: BTreeMap<String, String> = area.titles.clone();
+        names.entry(gateway.language.clone()).or_insert_with(|| area.title.clone());
+        (area.name.clone(), names)
+    };
+    let timezone = match &gateway.timezone {
+        Timezone::Local => TimeZone::system(),
+        Timezone::Named(name) => {
+            TimeZone::get(name).with_context(|| format!("time zone {name}"))?
+        }
+    };
+    Ok(Wording {
+        sender: gateway.sender.clone(),
+        language: gateway.language.clone(),
+        areas: config.areas.iter().map(names).collect(),
+        timezone,
+        channels: config.roles.iter().map(|r| (r.role.clone(), r.channels.clone())).collect(),
+        exercise: None,
+    })
+}
+
+/// Returns what the outbox goes by.
+#[must_use]
+pub fn policy(config: &Config) -> Policy {
+    let sms = &config.sms;
+    Policy {
+        gateway: config.gateway.name.clone(),
+        budget_segments: Some(sms.budget_per_day),
+        attempts_max: u32::from(sms.attempts_max),
+        retry_delay: sms.retry_delay,
+        retry_delay_max: sms.retry_delay_max,
+    }
+}
+
+/// Reads a file that holds one secret; white space at its ends does not belong to it.
+fn secret(path: &FilePath) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the secret {}", path.display()))?;
+    let secret = text.trim();
+    if secret.is_empty() {
+        bail!("the secret {} is empty", path.display());
+    }
+    Ok(secret.to_owned())
+}
+
+/// Returns what the embedded listener is told.
+///
+/// # Errors
+///
+/// When a password or a certificate cannot be read.
+pub fn listener(config: &Config, listener: &config::Listener) -> anyhow::Result<broker::Settings> {
+    let credentials = listener.credentials.iter().map(|credential| {
+        let mut publish = credential.publish.clone();
+        for topic in &config.topics {
+            let template = Template::parse(&topic.template)?;
+            publish.extend(credential.nodes.iter().map(|node| template.filter(Some(node))));
+        }
+        let rights = broker::Rights { publish, subscribe: credential.subscribe.clone() };
+        Ok(broker::Credential::new(
+            credential.user.clone(),
+            secret(&credential.password_file)?,
+            rights,
+        ))
+    });
+    let everything = || broker::Rights { publish: vec!["#".into()], subscribe: vec!["#".into()] };
+    let limits = &listener.limits;
+    Ok(broker::Settings {
+        listen: listener.listen.clone(),
+        listen_tls: listener.listen_tls.clone(),
+        tls: listener.tls.as_ref().map(tls).transpose()?,
+        credentials: credentials.collect::<anyhow::Result<_>>()?,
+        anonymous: listener.anonymous.then(everything),
+        limits: broker::Limits {
+            connections_max: limits.connections_max as usize,
+            packet_bytes_max: limits.packet_bytes_max,
+            inflight_max: limits.inflight_max,
+            rate_max: f64::from(limits.rate_max.count) / limits.rate_max.per.as_secs_f64(),
+            session_expiry_max: limits.session_expiry_max,
+            session_queue_max: limits.session_queue_max as usize,
+            sessions_max: limits.connections_max as usize,
+            ..broker::Limits::default()
+        },
+    })
+}
+
+fn tls(files: &config::TlsFiles) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.cert)
+        .and_then(Iterator::collect)
+        .with_context(|| format!("cannot read the certificate {}", files.cert.display()))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .with_context(|| format!("cannot read the key {}", files.key.display()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let server = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .context("the certificate and its key do not go together")?;
+    Ok(Arc::new(server))
+}
+
+/// Returns what a modem is told. Every time is divided by `factor`, for demonstrations.
+///
+/// # Errors
+///
+/// When its PIN cannot be read.
+pub fn modem(modem: &config::Modem, factor: f64, seed: u64) -> anyhow::Result<modem::Settings> {
+    let pin = match &modem.pin_file {
+        Some(path) => {
+            let digits = secret(path)?;
+            Some(
+                modem::Pin::new(&digits)
+                    .with_context(|| format!("{} holds no PIN", path.display()))?,
+            )
+        }
+        None => None,
+    };
+    let per_minute = f64::from(modem.rate.count) * 60.0 / modem.rate.per.as_secs_f64() * factor;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to what fits"
+    )]
+    let texts_per_minute = per_minute.round().clamp(1.0, 1e6) as u32;
+    let mut settings = modem::Settings::new(&modem.name, modem.port.clone());
+    settings.bauds.clone_from(&modem.bauds);
+    settings.pin = pin;
+    settings.model.clone_from(&modem.model);
+    settings.service_centre = modem.service_centre.as_ref().map(|n| n.as_str().to_owned());
+    settings.own_number = modem.own_number.as_ref().map(|n| n.as_str().to_owned());
+    settings.power_cycle.clone_from(&modem.power_cycle);
+    settings.texts_per_minute = texts_per_minute;
+    settings.balance = modem.balance.as_ref().map(|balance| modem::Balance {
+        code: balance.code.clone(),
+        before: balance.before.clone(),
+        after: balance.after.clone(),
+    });
+    settings.seed = seed;
+    Ok(settings)
+}
+
+/// Returns what a provider's channel is told.
+///
+/// # Errors
+///
+/// When a secret or an own preset cannot be read.
+pub fn provider(provider: &config::SmsProvider, factor: f64) -> anyhow::Result<http_sms::Settings> {
+    let preset = match &provider.preset_file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the preset {}", path.display()))?;
+            http_sms::Preset::parse(&text).with_context(|| format!("preset {}", path.display()))?
+        }
+        None => http_sms::Preset::builtin(&provider.preset)
+            .with_context(|| format!("there is no preset {}", provider.preset))?,
+    };
+    let mut settings = provider.settings.clone();
+    if let Some(url) = &provider.url {
+        settings.insert("base".to_owned(), url.clone());
+    }
+    let mut secrets = BTreeMap::new();
+    for (name, path) in &provider.secret_files {
+        secrets.insert(name.clone(), http_sms::Secret::new(secret(path)?));
+    }
+    let dlr_url = provider.webhook.as_ref().map(|hook| -> anyhow::Result<String> {
+        Ok(format!("{}/{}", hook.public_url.trim_end_matches('/'), secret(&hook.path_secret_file)?))
+    });
+    let per_second = f64::from(provider.rate.count) / provider.rate.per.as_secs_f64() * factor;
+    Ok(http_sms::Settings {
+        preset,
+        account: http_sms::Account {
+            from: provider.from.clone(),
+            settings,
+            secrets,
+            dlr_url: dlr_url.transpose()?,
+            country_code: provider.country_code.clone(),
+        },
+        limit: Some(http_sms::Limit { per_second, burst: provider.rate.count.max(1) }),
+        timeouts: http_sms::Timeouts {
+            answer: provider.timeout,
+            connect: provider.timeout.min(Duration::from_secs(20)),
+            ..http_sms::Timeouts::default()
+        },
+        extra_roots_pem: provider
+            .ca_file
+            .as_ref()
+            .map(std::fs::read)
+            .transpose()
+            .context("cannot read the CA file")?,
+    })
+}
+
+/// Returns the route of a provider's delivery reports, if it has a webhook.
+///
+/// # Errors
+///
+/// When the secret of its path cannot be read.
+pub fn webhook(
+    provider: &config::SmsProvider,
+    settings: &http_sms::Settings,
+) -> anyhow::Result<Option<http_sms::Route>> {
+    let Some(hook) = &provider.webhook else { return Ok(None) };
+    Ok(Some(http_sms::Route {
+        path_secret: http_sms::Secret::new(secret(&hook.path_secret_file)?),
+        preset: settings.preset.clone(),
+        account: settings.account.clone(),
+    }))
+}

@@ -1,0 +1,271 @@
+//! The channels as lanes of the outbox: what they say comes back as words.
+
+use super::convert;
+use crate::channel::http_sms::{HttpSms, PollPlan, Poller, Reported, Webhooks};
+use crate::channel::modem::{self, Modem, Request};
+use crate::config::Config;
+use crate::dispatch::{Handoff, Lane, Word};
+use crate::domain::message::{ReceiptState, Submission, Submitted};
+use crate::supervise::{Stop, Tasks};
+use crate::telemetry::Clock;
+use anyhow::Context;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Reports of one request that may wait.
+const REPORTED_MAX: usize = 64;
+/// Messages that a provider is asked after at one time.
+const POLLED_MAX: usize = 64;
+/// Longest that a webhook's request may take.
+const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Lanes to everything that the configuration names, and how the modems are.
+pub(super) struct Lanes {
+    pub all: Vec<Lane>,
+    pub health: BTreeMap<String, watch::Receiver<modem::Health>>,
+    pub modems: BTreeMap<String, mpsc::Sender<Request>>,
+}
+
+/// Starts every channel.
+pub(super) async fn start(
+    config: &Config,
+    clock: &Clock,
+    factor: f64,
+    words: &mpsc::Sender<Word>,
+    tasks: &mut Tasks,
+) -> anyhow::Result<Lanes> {
+    let mut lanes = Lanes { all: Vec::new(), health: BTreeMap::new(), modems: BTreeMap::new() };
+    for (number, modem) in (1u64..).zip(&config.modems) {
+        let mut settings = convert::modem(modem, factor, seed() ^ number)?;
+        if factor > 1.0 {
+            settings.times = settings.times.scaled(1.0 / factor.min(20.0));
+        }
+        start_modem(settings, clock, words, tasks, &mut lanes);
+    }
+    let mut hooks: BTreeMap<String, (Vec<_>, Vec<String>)> = BTreeMap::new();
+    for provider in &config.providers {
+        let settings = convert::provider(provider, factor)?;
+        if let (Some(route), Some(hook)) =
+            (convert::webhook(provider, &settings)?, &provider.webhook)
+        {
+            let entry = hooks.entry(hook.listen.to_string()).or_default();
+            entry.0.push(route);
+            entry.1.push(provider.name.clone());
+        }
+        let client =
+            HttpSms::new(settings).with_context(|| format!("sms_provider.{}", provider.name))?;
+        let poll_every = provider.poll_every.filter(|_| client.settings().preset.can_poll());
+        start_provider(&provider.name, client, poll_every, clock, words, tasks, &mut lanes);
+    }
+    for (address, (routes, names)) in hooks {
+        let webhooks = Webhooks::bind(&address, routes, WEBHOOK_TIMEOUT).await?;
+        let (reported, reports) = mpsc::channel(REPORTED_MAX);
+        let mut stop = tasks.stop_signal();
+        tasks.spawn("webhooks", async move {
+            webhooks.serve(reported, async move { stop.wait().await }).await
+        });
+        tasks.spawn("webhook reports", pass_reports_on(names, reports, words.clone()));
+    }
+    Ok(lanes)
+}
+
+/// Different at every start, so that references and jitter are.
+fn seed() -> u64 {
+    let clocks = super::clock::Clocks::read();
+    clocks.unix_ms.cast_unsigned().rotate_left(20) ^ clocks.uptime_ms.cast_unsigned()
+}
+
+fn start_modem(
+    settings: modem::Settings,
+    clock: &Clock,
+    words: &mpsc::Sender<Word>,
+    tasks: &mut Tasks,
+    lanes: &mut Lanes,
+) {
+    let name = settings.name.clone();
+    let clock = clock.clone();
+    let (modem, line) = Modem::new(settings, Arc::new(move || clock.now()));
+    let (handoff, handed) = mpsc::channel(1);
+    lanes.all.push(Lane { name: name.clone(), handoff });
+    lanes.health.insert(name.clone(), line.health.clone());
+    lanes.modems.insert(name.clone(), line.requests.clone());
+    tasks.spawn("modem", modem.run(tasks.stop_signal()));
+    tasks.spawn("modem lane", modem_lane(handed, line.requests));
+    tasks.spawn("modem events", modem_events(name.clone(), line.events, words.clone()));
+    tasks
+        .spawn("modem health", modem_health(name, line.health, words.clone(), tasks.stop_signal()));
+}
+
+async fn modem_lane(
+    mut handed: mpsc::Receiver<Handoff>,
+    requests: mpsc::Sender<Request>,
+) -> Result<(), Infallible> {
+    while let Some(Handoff { submission, reply }) = handed.recv().await {
+        if requests.send(Request::Submit { submission, reply }).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn modem_events(
+    name: String,
+    mut events: mpsc::Receiver<modem::Event>,
+    words: mpsc::Sender<Word>,
+) -> Result<(), Infallible> {
+    while let Some(event) = events.recv().await {
+        match event {
+            modem::Event::Receipt(handover) => {
+                let (kept, is_kept) = oneshot::channel();
+                let word =
+                    Word::Receipt { channel: name.clone(), receipt: handover.item.clone(), kept };
+                if words.send(word).await.is_err() {
+                    break;
+                }
+                if is_kept.await.is_ok() {
+                    handover.taken();
+                }
+            }
+            modem::Event::Text(handover) => {
+                tracing::info!(modem = name, "a text came in");
+                handover.taken();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Says when a modem can send again.
+async fn modem_health(
+    name: String,
+    mut health: watch::Receiver<modem::Health>,
+    words: mpsc::Sender<Word>,
+    mut stop: Stop,
+) -> Result<(), Infallible> {
+    let mut was_ready = true;
+    loop {
+        let is_ready = health.borrow_and_update().state == modem::State::Ready;
+        if is_ready && !was_ready && words.send(Word::Up(name.clone())).await.is_err() {
+            return Ok(());
+        }
+        was_ready = is_ready;
+        tokio::select! {
+            () = stop.wait() => return Ok(()),
+            changed = health.changed() => if changed.is_err() {
+                return Ok(());
+            },
+        }
+    }
+}
+
+fn start_provider(
+    name: &str,
+    client: HttpSms,
+    poll_every: Option<Duration>,
+    clock: &Clock,
+    words: &mpsc::Sender<Word>,
+    tasks: &mut Tasks,
+    lanes: &mut Lanes,
+) {
+    let (handoff, handed) = mpsc::channel(1);
+    lanes.all.push(Lane { name: name.to_owned(), handoff });
+    let poller =
+        poll_every.map(|interval| Poller::new(PollPlan { interval, ..PollPlan::default() }));
+    let lane = ProviderLane {
+        name: name.to_owned(),
+        client,
+        poller,
+        clock: clock.clone(),
+        words: words.clone(),
+    };
+    tasks.spawn("provider lane", lane.run(handed, tasks.stop_signal()));
+}
+
+struct ProviderLane {
+    name: String,
+    client: HttpSms,
+    poller: Option<Poller>,
+    clock: Clock,
+    words: mpsc::Sender<Word>,
+}
+
+impl ProviderLane {
+    async fn run(
+        mut self,
+        mut handed: mpsc::Receiver<Handoff>,
+        mut stop: Stop,
+    ) -> Result<(), Infallible> {
+        let clock = self.clock.clone();
+        loop {
+            let due = self.poller.as_ref().and_then(Poller::next_deadline);
+            tokio::select! {
+                () = stop.wait() => return Ok(()),
+                handoff = handed.recv() => match handoff {
+                    Some(Handoff { submission, reply }) => {
+                        let outcome = self.client.submit(&submission).await;
+                        self.watch(&submission, &outcome);
+                        // A dispatcher that is gone finds the delivery as being written at its next start.
+                        let _heard = reply.send(outcome).is_ok();
+                    }
+                    None => return Ok(()),
+                },
+                () = clock.sleep_until(due) => self.poll().await,
+            }
+        }
+    }
+
+    fn watch(&mut self, submission: &Submission, outcome: &Submitted) {
+        let Some(poller) = &mut self.poller else { return };
+        let now = self.clock.now();
+        if let Submitted::Accepted { references } | Submitted::Unknown { references, .. } = outcome
+        {
+            for reference in references {
+                poller.watch(reference.clone(), now + submission.validity, now);
+            }
+        }
+    }
+
+    async fn poll(&mut self) {
+        let Some(poller) = &mut self.poller else { return };
+        let due = poller.take_due(POLLED_MAX, self.clock.now());
+        let receipts = self.client.poll(&due).await;
+        poller.settle(&receipts);
+        for receipt in receipts {
+            if receipt.state == ReceiptState::Pending {
+                continue;
+            }
+            let (kept, _) = oneshot::channel();
+            let word = Word::Receipt { channel: self.name.clone(), receipt, kept };
+            if self.words.send(word).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn pass_reports_on(
+    names: Vec<String>,
+    mut reports: mpsc::Receiver<Reported>,
+    words: mpsc::Sender<Word>,
+) -> Result<(), Infallible> {
+    while let Some(Reported { route, receipts, kept }) = reports.recv().await {
+        let Some(name) = names.get(route) else { continue };
+        let mut all_kept = true;
+        for receipt in receipts {
+            let (said, is_kept) = oneshot::channel();
+            let word = Word::Receipt { channel: name.clone(), receipt, kept: said };
+            if words.send(word).await.is_err() {
+                return Ok(());
+            }
+            all_kept &= is_kept.await.is_ok();
+        }
+        if all_kept {
+            // The provider has gone if it does not hear it, and reports again.
+            let _heard = kept.send(()).is_ok();
+        }
+    }
+    Ok(())
+}

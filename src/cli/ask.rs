@@ -1,0 +1,369 @@
+//! Commands that ask a running gateway, or the database of one that is not running.
+
+use super::print::{self, Style};
+use super::{Failure, block_on};
+use anyhow::Context;
+use kengele::app::control::{self, Question};
+use kengele::app::{DATABASE, convert};
+use kengele::store::Store;
+use kengele::supervise::Tasks;
+use serde_json::Value;
+use std::path::Path;
+
+/// Which readings are wanted, as written.
+pub(crate) struct Wanted {
+    pub node: Option<String>,
+    pub quantity: Option<String>,
+    pub from: Option<String>,
+    pub until: Option<String>,
+    pub last: Option<u32>,
+}
+
+/// Asks the running gateway; where none runs, the database is opened for this one question.
+pub(crate) fn ask(config: &Path, question: Question) -> Result<Value, Failure> {
+    let loaded = convert::load(config).map_err(Failure::Wrong)?;
+    let gateway = &loaded.config.gateway;
+    let answer = block_on(async {
+        if std::os::unix::net::UnixStream::connect(&gateway.socket).is_ok() {
+            return control::ask(&gateway.socket, &question).await;
+        }
+        let path = gateway.data.join(DATABASE);
+        if !path.exists() && !matches!(question, Question::PutPeople { .. }) {
+            anyhow::bail!(
+                "no gateway answers on {}, and there is no {}",
+                gateway.socket.display(),
+                path.display()
+            );
+        }
+        std::fs::create_dir_all(&gateway.data)?;
+        let (store, writer) = Store::open(&path).await?;
+        let mut tasks = Tasks::default();
+        tasks.spawn("store", writer.run());
+        let answer = control::answer_from_store(&store, question).await;
+        drop(store);
+        tasks.next_ended().await;
+        answer
+    })??;
+    Ok(answer)
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or("")
+}
+
+fn number(value: &Value, key: &str) -> i64 {
+    value.get(key).and_then(Value::as_i64).unwrap_or(0)
+}
+
+fn rows<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    value.get(key).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn seconds(value: &Value, key: &str) -> String {
+    print::span(value.get(key).and_then(Value::as_u64).unwrap_or(0))
+}
+
+pub(crate) fn status(config: &Path, style: Style) -> Result<(), Failure> {
+    let status = ask(config, Question::Status)?;
+    if style.json {
+        print::json(&status);
+        return Ok(());
+    }
+    let clock = status.get("clock").cloned().unwrap_or_default();
+    print::line(&format!(
+        "clock {} ({}), rules {}",
+        print::clock(number(&clock, "unix_ms")),
+        text(&clock, "quality"),
+        text(&status, "rule_book")
+    ));
+    if status.pointer("/disk/works") == Some(&Value::Bool(false)) {
+        print::line(
+            &style.paint("1;31", "THE DISK FAILS: going on from memory, nothing is acknowledged"),
+        );
+    }
+    let open: Vec<&Value> = rows(&status, "warnings").collect();
+    print::line(&if open.is_empty() {
+        "no open warnings".to_owned()
+    } else {
+        "open warnings:".to_owned()
+    });
+    for warning in open {
+        print::line(&format!(
+            "  #{} {} {} in {}, valid for {}",
+            number(warning, "warning"),
+            style.level(text(warning, "level")),
+            text(warning, "hazard"),
+            text(warning, "area"),
+            seconds(warning, "valid_s")
+        ));
+    }
+    let nodes: Vec<Vec<String>> = rows(&status, "nodes")
+        .map(|node| {
+            let silent = node.get("silent") == Some(&Value::Bool(true));
+            let state =
+                if silent { style.paint("33", "silent") } else { style.paint("32", "heard") };
+            vec![
+                text(node, "node").to_owned(),
+                text(node, "place").to_owned(),
+                state,
+                format!("{} ago", seconds(node, "heard_s_ago")),
+            ]
+        })
+        .collect();
+    print::table(&["node", "place", "state", "last heard"], &nodes);
+    for modem in rows(&status, "modems") {
+        let signal = modem
+            .get("signal_dbm")
+            .and_then(Value::as_i64)
+            .map_or(String::new(), |dbm| format!(", {dbm} dBm"));
+        print::line(&format!(
+            "modem {}: {} ({} {}{signal})",
+            text(modem, "modem"),
+            text(modem, "state"),
+            text(modem, "operator"),
+            text(modem, "technology")
+        ));
+    }
+    let outbox = status.get("outbox").cloned().unwrap_or_default();
+    print::line(&format!(
+        "outbox: {} queued, {} being written, {} submitted, {} unknown",
+        number(&outbox, "queued"),
+        number(&outbox, "writing"),
+        number(&outbox, "submitted"),
+        number(&outbox, "unknown")
+    ));
+    heard_but_not_declared(&status);
+    Ok(())
+}
+
+/// Shows undeclared nodes in the form in which they can be declared.
+fn heard_but_not_declared(status: &Value) {
+    let heard: Vec<&Value> = rows(status, "heard_but_not_declared").collect();
+    if heard.is_empty() {
+        return;
+    }
+    print::line("heard but not declared; to declare one, paste it into kengele.toml:");
+    for node in heard {
+        print::line(&format!(
+            "  # {} frames on {}, last: {}",
+            number(node, "count"),
+            text(node, "topic"),
+            text(node, "sample")
+        ));
+        print::line(&format!("  [node.{}]", text(node, "node")));
+        print::line("  place = \"?\"\n  interval = \"10 min\"");
+    }
+}
+
+pub(crate) fn warnings(config: &Path, style: Style) -> Result<(), Failure> {
+    let list = ask(config, Question::Warnings)?;
+    if style.json {
+        print::json(&list);
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = list
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|w| {
+            let ended = w.get("ended_unix_ms").and_then(Value::as_i64);
+            vec![
+                format!("#{}", number(w, "warning")),
+                style.level(text(w, "level_max")),
+                text(w, "hazard").to_owned(),
+                text(w, "area").to_owned(),
+                print::clock(number(w, "opened_unix_ms")),
+                ended.map_or_else(
+                    || "open".to_owned(),
+                    |at| format!("{} {}", text(w, "ending"), print::clock(at)),
+                ),
+            ]
+        })
+        .collect();
+    print::table(&["", "level", "hazard", "area", "raised", "ended"], &rows);
+    Ok(())
+}
+
+pub(crate) fn why(config: &Path, warning: i64, style: Style) -> Result<(), Failure> {
+    let answer = ask(config, Question::Why { warning })?;
+    if style.json {
+        print::json(&answer);
+        return Ok(());
+    }
+    print::line(&format!(
+        "warning #{}: {} in {}, highest level {}",
+        number(&answer, "warning"),
+        text(&answer, "hazard"),
+        text(&answer, "area"),
+        style.level(text(&answer, "level_max"))
+    ));
+    for alert in rows(&answer, "alerts") {
+        print::line(&format!(
+            "  {}  alert {} {} ({}) by rule {} of {}",
+            print::clock(number(alert, "sent_unix_ms")),
+            number(alert, "number"),
+            style.level(text(alert, "level")),
+            text(alert, "reason"),
+            text(alert, "rule"),
+            text(alert, "rule_book")
+        ));
+        for (signal, value) in
+            alert.get("observed").and_then(Value::as_object).into_iter().flatten()
+        {
+            print::line(&format!("      because {signal} was {value}"));
+        }
+    }
+    let deliveries: Vec<Vec<String>> =
+        rows(&answer, "deliveries").map(|d| delivery_row(d, style)).collect();
+    if !deliveries.is_empty() {
+        print::table(DELIVERY_HEADINGS, &deliveries);
+    }
+    Ok(())
+}
+
+const DELIVERY_HEADINGS: &[&str] =
+    &["delivery", "alert", "recipient", "number", "channel", "state", "segments", ""];
+
+fn delivery_row(delivery: &Value, style: Style) -> Vec<String> {
+    let state = text(delivery, "state");
+    let colour = match state {
+        "delivered" | "accepted" => "32",
+        "failed" | "expired" | "unknown" => "31",
+        _other => "0",
+    };
+    let duplicate = delivery.get("possible_duplicate") == Some(&Value::Bool(true));
+    let alert = match (
+        delivery.get("warning").and_then(Value::as_i64),
+        delivery.get("alert").and_then(Value::as_i64),
+    ) {
+        (Some(warning), Some(alert)) => format!("#{warning}-{alert}"),
+        _none => "-".to_owned(),
+    };
+    let mut notes = vec![text(delivery, "reason").to_owned()];
+    if duplicate {
+        notes.push("may be a second copy".to_owned());
+    }
+    notes.retain(|note| !note.is_empty());
+    vec![
+        number(delivery, "delivery").to_string(),
+        alert,
+        number(delivery, "recipient").to_string(),
+        text(delivery, "number").to_owned(),
+        text(delivery, "channel").to_owned(),
+        style.paint(colour, state),
+        number(delivery, "segments").to_string(),
+        notes.join("; "),
+    ]
+}
+
+pub(crate) fn deliveries(config: &Path, warning: Option<i64>, style: Style) -> Result<(), Failure> {
+    let list = ask(config, Question::Deliveries { warning })?;
+    if style.json {
+        print::json(&list);
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> =
+        list.as_array().into_iter().flatten().map(|d| delivery_row(d, style)).collect();
+    print::table(DELIVERY_HEADINGS, &rows);
+    Ok(())
+}
+
+pub(crate) fn readings(config: &Path, wanted: Wanted, style: Style) -> Result<(), Failure> {
+    let question = Question::Readings {
+        node: wanted.node,
+        quantity: wanted.quantity,
+        from_ms: wanted.from.as_deref().map(moment).transpose()?,
+        until_ms: wanted.until.as_deref().map(moment).transpose()?,
+        last: wanted.last,
+    };
+    let list = ask(config, question)?;
+    if style.json {
+        print::json(&list);
+        return Ok(());
+    }
+    let mut writer = csv::Writer::from_writer(std::io::stdout());
+    writer.write_record(["time", "node", "quantity", "value", "unit", "quality", "clock"])?;
+    for reading in list.as_array().into_iter().flatten() {
+        let at = jiff::Timestamp::from_millisecond(number(reading, "unix_ms"))?.to_string();
+        let value = reading
+            .get("value")
+            .and_then(Value::as_f64)
+            .map_or_else(String::new, |v| v.to_string());
+        let fields = [
+            &at,
+            text(reading, "node"),
+            text(reading, "quantity"),
+            &value,
+            text(reading, "unit"),
+            text(reading, "quality"),
+            text(reading, "clock"),
+        ];
+        writer.write_record(fields)?;
+    }
+    writer.flush()?;
+    Ok(())
+}
+
+/// Reads a moment as people write it: a date, or a date and time in UTC.
+fn moment(written: &str) -> Result<i64, Failure> {
+    if let Ok(moment) = written.parse::<jiff::Timestamp>() {
+        return Ok(moment.as_millisecond());
+    }
+    let civil: Result<jiff::civil::DateTime, _> = written.parse();
+    civil
+        .and_then(|at| at.to_zoned(jiff::tz::TimeZone::system()))
+        .map(|at| at.timestamp().as_millisecond())
+        .map_err(|_| {
+            Failure::Usage(format!(
+                "{written:?} is no time: write 2026-11-01 or 2026-11-01T06:00:00Z"
+            ))
+        })
+}
+
+pub(crate) fn reload(config: &Path, style: Style) -> Result<(), Failure> {
+    let answer = ask(config, Question::Reload)?;
+    if style.json {
+        print::json(&answer);
+    } else {
+        print::line(&format!("rules {} are in force", text(&answer, "version")));
+    }
+    Ok(())
+}
+
+pub(crate) fn send_test(
+    config: &Path,
+    to: String,
+    words: String,
+    channel: Option<String>,
+    style: Style,
+) -> Result<(), Failure> {
+    let answer = ask(config, Question::SendTest { to, text: words, channel })?;
+    if style.json {
+        print::json(&answer);
+    } else {
+        print::line(&format!(
+            "delivery {} is queued ({} segments); see: kengele deliveries",
+            number(&answer, "delivery"),
+            number(&answer, "segments")
+        ));
+    }
+    Ok(())
+}
+
+pub(crate) fn balance(config: &Path, style: Style) -> Result<(), Failure> {
+    let answer = ask(config, Question::Balance)?;
+    if style.json {
+        print::json(&answer);
+        return Ok(());
+    }
+    let balances = answer.as_object().context("the gateway's answer is not understood")?;
+    for (modem, answer) in balances {
+        let words = if answer.get("error").is_some() {
+            text(answer, "error")
+        } else {
+            text(answer, "balance")
+        };
+        print::line(&format!("{modem}: {words}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! `run` and `check`.
+
+use super::print::{self, Style};
+use super::{Failure, block_on};
+use kengele::app::{Gateway, Options, convert};
+use kengele::config::{self, Loaded};
+use kengele::domain::recipient::Role;
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::Path;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing_subscriber::EnvFilter;
+
+/// Runs the gateway until SIGTERM or SIGINT; SIGHUP reloads the rules.
+pub(crate) fn run(path: &Path) -> Result<(), Failure> {
+    log_to_stderr();
+    let loaded = convert::load(path).map_err(Failure::Wrong)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    block_on(async {
+        let gateway = Gateway::start(&loaded, path, &Options::default()).await?;
+        for address in &gateway.mqtt {
+            tracing::info!(%address, "listening for MQTT");
+        }
+        tracing::info!(
+            name = loaded.config.gateway.name,
+            rules = loaded.config.rules.rules.len(),
+            "running"
+        );
+        let (reload, reloads) = mpsc::channel(1);
+        let mut hang_up = signal(SignalKind::hangup())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let until = async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => return,
+                    _ = interrupt.recv() => return,
+                    // One that waits already will read the same files.
+                    _ = hang_up.recv() => drop(reload.try_send(())),
+                }
+            }
+        };
+        gateway.run(until, reloads).await
+    })??;
+    Ok(())
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::builder()
+        .with_env_var("KENGELE_LOG")
+        .with_default_directive(tracing::level_filters::LevelFilter::INFO.into());
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter.from_env_lossy())
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
+    // Set once; a second time is a test that runs several in one process.
+    if log.try_init().is_err() {
+        tracing::debug!("a log is set up already");
+    }
+}
+
+/// Checks a configuration, and says what it would take to tell everybody.
+pub(crate) fn check(path: &Path, people: &[String], style: Style) -> Result<(), Failure> {
+    let counts = counts(people)?;
+    let loaded = convert::load(path).map_err(Failure::Wrong)?;
+    convert::rules(&loaded)?;
+    if style.json {
+        print::json(&serde_json::json!({
+            "warnings": loaded.warnings,
+            "nodes": loaded.config.rules.nodes.len(),
+            "rules": loaded.config.rules.rules.len(),
+            "version": loaded.config.rules.version,
+        }));
+        return Ok(());
+    }
+    print::diagnostics(&loaded.warnings, style);
+    print::line(&format!(
+        "{}: {} nodes, {} rules, version {}",
+        path.display(),
+        loaded.config.rules.nodes.len(),
+        loaded.config.rules.rules.len(),
+        loaded.config.rules.version
+    ));
+    texts(&loaded, style);
+    telling(&loaded, &counts);
+    Ok(())
+}
+
+fn counts(people: &[String]) -> Result<BTreeMap<Role, u32>, Failure> {
+    let mut counts = BTreeMap::new();
+    for one in people {
+        let pair = one
+            .split_once('=')
+            .and_then(|(role, count)| Some((role.to_owned(), count.parse().ok()?)));
+        let (role, count) = pair
+            .ok_or_else(|| Failure::Usage(format!("--people {one}: write it as household=240")))?;
+        counts.insert(Role(role), count);
+    }
+    Ok(counts)
+}
+
+fn texts(loaded: &Loaded, style: Style) {
+    let rows: Vec<Vec<String>> = loaded
+        .texts
+        .iter()
+        .map(|text| {
+            vec![
+                text.rule.clone(),
+                text.level
+                    .map_or_else(|| style.level("all-clear"), |level| style.level(level.as_str())),
+                text.language.clone(),
+                text.count.segments.to_string(),
+                if text.count.unicode { "UCS-2" } else { "GSM-7" }.to_owned(),
+            ]
+        })
+        .collect();
+    if !rows.is_empty() {
+        print::line("\nTexts in their worst case:");
+        print::table(&["rule", "level", "language", "segments", "alphabet"], &rows);
+    }
+}
+
+fn telling(loaded: &Loaded, counts: &BTreeMap<Role, u32>) {
+    print::line("\nTo tell everybody, once:");
+    for rule in &loaded.config.rules.rules {
+        for level in &rule.levels {
+            let worst =
+                loaded.texts.iter().filter(|t| t.rule == rule.name && t.level == Some(level.level));
+            let segments = worst.map(|t| t.count.segments).max().unwrap_or(1);
+            let people: u32 =
+                level.audience.iter().map(|role| counts.get(role).copied().unwrap_or(100)).sum();
+            let assumed = level.audience.iter().any(|role| !counts.contains_key(role));
+            let mut whom = counts.clone();
+            for role in &level.audience {
+                whom.entry(role.clone()).or_insert(100);
+            }
+            let time = config::telling_time(&loaded.config, &level.audience, &whom, segments);
+            let note = if assumed { " (100 a role assumed: say --people ROLE=COUNT)" } else { "" };
+            let level = level.level.as_str();
+            print::line(&format!(
+                "  {} {level}: {people} people, {segments} segments each, {}{note}",
+                rule.name,
+                print::span(time.as_secs())
+            ));
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What can be asked of `kengele` on the command line.
+
+mod ask;
+mod daemon;
+mod demo;
+mod people;
+mod print;
+mod replay;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use kengele::config::Diagnostic;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const EXAMPLES: &str = "\
+Examples:
+  kengele demo                           watch a flood, with nothing installed
+  kengele check -c deploy/kengele.toml   find every fault of a configuration
+  kengele run -c /etc/kengele/kengele.toml
+  kengele status                         ask the running gateway how things stand
+  kengele people import people.csv
+  kengele send-test +255712345678 \"Jaribio la kengele\"
+  kengele why 7                          why warning #7 was given, and who was told
+  kengele replay --readings gauge.csv    what today's rules would have said to history";
+
+/// Kengele, a warning gateway: hears field sensors, judges their readings, tells people by text message.
+#[derive(Debug, Parser)]
+#[command(name = "kengele", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Configuration file
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "/etc/kengele/kengele.toml"
+    )]
+    config: PathBuf,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch a simulated village live through a hazard: no hardware, broker, account or internet needed
+    #[command(after_help = demo::HELP)]
+    Demo(demo::Demo),
+    /// Run the gateway
+    Run,
+    /// Check the configuration and print every fault
+    Check {
+        /// Reckon with so many recipients a role, such as --people household=240
+        #[arg(long, value_name = "ROLE=COUNT")]
+        people: Vec<String>,
+    },
+    /// Ask the running gateway how things stand
+    Status,
+    /// List warnings, newest first
+    Warnings,
+    /// Show why a warning was given: readings, rule, alerts, who was told
+    Why {
+        /// Number of the warning
+        warning: i64,
+    },
+    /// Print stored readings as CSV
+    #[command(
+        after_help = "Example:\n  kengele readings --node mto-juu --quantity water_level --last 100"
+    )]
+    Readings {
+        /// Of this node only
+        #[arg(long)]
+        node: Option<String>,
+        /// Of this quantity only
+        #[arg(long)]
+        quantity: Option<String>,
+        /// Not before, such as 2026-11-01 or 2026-11-01T06:00:00Z
+        #[arg(long)]
+        from: Option<String>,
+        /// Before
+        #[arg(long)]
+        until: Option<String>,
+        /// The newest so many
+        #[arg(long)]
+        last: Option<u32>,
+    },
+    /// Put changed rules in force without a restart, all or nothing
+    Reload,
+    /// List, add, remove, import and export recipients
+    #[command(subcommand)]
+    People(people::People),
+    /// Send a test text by the running gateway
+    SendTest {
+        /// Telephone number with country code
+        to: String,
+        /// What is said
+        #[arg(default_value = "TEST: Kengele works.")]
+        text: String,
+        /// By this channel only
+        #[arg(long)]
+        channel: Option<String>,
+    },
+    /// List deliveries and what became of them
+    Deliveries {
+        /// Of this warning only
+        #[arg(long)]
+        warning: Option<i64>,
+    },
+    /// Ask every modem's SIM for its balance
+    Balance,
+    /// Run history through today's rules and print what would have been sent
+    #[command(after_help = replay::HELP)]
+    Replay(replay::Replay),
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How a command ended, as an exit code.
+enum Failure {
+    /// It could not be done.
+    Failed(anyhow::Error),
+    /// The configuration or the command is wrong.
+    Wrong(Vec<Diagnostic>),
+    /// The command is wrong, in words.
+    Usage(String),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Runs a command.
+pub(crate) fn run(cli: Cli) -> ExitCode {
+    let style = print::Style::of_terminal(cli.json);
+    let result = match cli.command {
+        Command::Demo(demo) => demo::run(&demo, style),
+        Command::Run => daemon::run(&cli.config),
+        Command::Check { people } => daemon::check(&cli.config, &people, style),
+        Command::Status => ask::status(&cli.config, style),
+        Command::Warnings => ask::warnings(&cli.config, style),
+        Command::Why { warning } => ask::why(&cli.config, warning, style),
+        Command::Readings { node, quantity, from, until, last } => {
+            ask::readings(&cli.config, ask::Wanted { node, quantity, from, until, last }, style)
+        }
+        Command::Reload => ask::reload(&cli.config, style),
+        Command::People(command) => people::run(&cli.config, command, style),
+        Command::SendTest { to, text, channel } => {
+            ask::send_test(&cli.config, to, text, channel, style)
+        }
+        Command::Deliveries { warning } => ask::deliveries(&cli.config, warning, style),
+        Command::Balance => ask::balance(&cli.config, style),
+        Command::Replay(replay) => replay::run(&cli.config, &replay, style),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "kengele", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Failed(error)) => {
+            print::error(&format!("{error:#}"), style);
+            ExitCode::from(1)
+        }
+        Err(Failure::Wrong(faults)) => {
+            print::diagnostics(&faults, style);
+            ExitCode::from(2)
+        }
+        Err(Failure::Usage(words)) => {
+            print::error(&words, style);
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs asynchronous work to its end.
+fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    Ok(runtime.block_on(work))
+}

@@ -1,0 +1,232 @@
+//! Recipients: list, add, remove, import, export.
+
+use super::Failure;
+use super::ask::ask;
+use super::print::{self, Style};
+use anyhow::Context;
+use clap::Subcommand;
+use kengele::app::control::{PersonRow, Question};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum People {
+    /// List everybody
+    List,
+    /// Add somebody, or change who has that number
+    #[command(
+        after_help = "Example:\n  kengele people add \"Amina Juma\" +255712345678 --role warden --language sw --areas bonde --consent"
+    )]
+    Add {
+        /// What they are called
+        name: String,
+        /// Telephone number with country code
+        number: String,
+        /// What they do
+        #[arg(long, default_value = "household")]
+        role: String,
+        /// Language of their texts
+        #[arg(long, default_value = "en")]
+        language: String,
+        /// Areas that they are told about, separated by spaces; * is all
+        #[arg(long, default_value = "*")]
+        areas: String,
+        /// They have agreed to be told; nobody is sent a text without
+        #[arg(long)]
+        consent: bool,
+    },
+    /// Remove somebody by number here or telephone number
+    Remove {
+        /// Who
+        who: String,
+    },
+    /// Import a CSV file: name,number,role,language,areas,consent
+    Import {
+        /// The file; - is standard input
+        file: PathBuf,
+    },
+    /// Print everybody as CSV, as import reads it
+    Export,
+}
+
+const COLUMNS: [&str; 6] = ["name", "number", "role", "language", "areas", "consent"];
+
+pub(crate) fn run(config: &Path, command: People, style: Style) -> Result<(), Failure> {
+    match command {
+        People::List => list(config, style),
+        People::Add { name, number, role, language, areas, consent } => {
+            let row = PersonRow { id: 0, name, number, role, language, areas, consent };
+            row.checked().map_err(|error| Failure::Usage(error.to_string()))?;
+            put(config, vec![row], style)
+        }
+        People::Remove { who } => {
+            let answer = ask(config, Question::RemovePerson { who: who.clone() })?;
+            if answer.get("removed") != Some(&Value::Bool(true)) {
+                return Err(anyhow::anyhow!("nobody is known as {who}").into());
+            }
+            print::line("removed");
+            Ok(())
+        }
+        People::Import { file } => import(config, &file, style),
+        People::Export => export(config),
+    }
+}
+
+fn everybody(config: &Path) -> Result<Vec<PersonRow>, Failure> {
+    Ok(serde_json::from_value(ask(config, Question::People)?)?)
+}
+
+fn list(config: &Path, style: Style) -> Result<(), Failure> {
+    let people = everybody(config)?;
+    if style.json {
+        print::json(&serde_json::to_value(&people)?);
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = people
+        .into_iter()
+        .map(|p| {
+            let consent =
+                if p.consent { "yes".to_owned() } else { style.paint("33", "no: is not told") };
+            vec![p.id.to_string(), p.name, p.number, p.role, p.language, p.areas, consent]
+        })
+        .collect();
+    print::table(&["", "name", "number", "role", "language", "areas", "consent"], &rows);
+    Ok(())
+}
+
+fn put(config: &Path, people: Vec<PersonRow>, style: Style) -> Result<(), Failure> {
+    let answer = ask(config, Question::PutPeople { people })?;
+    if style.json {
+        print::json(&answer);
+    } else {
+        let count = |key: &str| answer.get(key).and_then(Value::as_i64).unwrap_or(0);
+        print::line(&format!(
+            "{} new, {} changed, {} as before",
+            count("new"),
+            count("changed"),
+            count("same")
+        ));
+    }
+    Ok(())
+}
+
+/// Imports what is right, and says of every line what is wrong with it. A second import of the same file changes nothing.
+fn import(config: &Path, file: &Path, style: Style) -> Result<(), Failure> {
+    let text = if file == Path::new("-") {
+        std::io::read_to_string(std::io::stdin())?
+    } else {
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
+    };
+    let (people, faults) = read_csv(&text);
+    for fault in &faults {
+        eprintln!("{}:{fault}", file.display());
+    }
+    if !people.is_empty() {
+        put(config, people, style)?;
+    }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(anyhow::anyhow!("{} lines were not imported", faults.len()).into())
+    }
+}
+
+fn read_csv(text: &str) -> (Vec<PersonRow>, Vec<String>) {
+    let (mut people, mut faults) = (Vec::new(), Vec::new());
+    let mut reader =
+        csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(text.as_bytes());
+    let headings = reader.headers().cloned().unwrap_or_default();
+    let place = |name: &str| {
+        headings.iter().position(|h| h.trim_start_matches('\u{feff}').eq_ignore_ascii_case(name))
+    };
+    for name in ["name", "number"] {
+        if place(name).is_none() {
+            faults.push(format!(
+                "1: there is no column {name}; the first line names the columns: {}",
+                COLUMNS.join(",")
+            ));
+        }
+    }
+    if !faults.is_empty() {
+        return (people, faults);
+    }
+    for record in reader.records() {
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => {
+                faults
+                    .push(format!("{}: {error}", error.position().map_or(0, csv::Position::line)));
+                continue;
+            }
+        };
+        let line = record.position().map_or(0, csv::Position::line);
+        let field = |name: &str, fallback: &str| {
+            let found =
+                place(name).and_then(|place| record.get(place)).filter(|field| !field.is_empty());
+            found.unwrap_or(fallback).to_owned()
+        };
+        let consent = match field("consent", "no").to_lowercase().as_str() {
+            "yes" | "true" | "1" | "y" | "ndiyo" => Ok(true),
+            "no" | "false" | "0" | "n" | "hapana" => Ok(false),
+            other => Err(format!("consent {other:?} is neither yes nor no")),
+        };
+        let row = PersonRow {
+            id: 0,
+            name: field("name", ""),
+            number: field("number", ""),
+            role: field("role", "household"),
+            language: field("language", "en"),
+            areas: field("areas", "*"),
+            consent: *consent.as_ref().unwrap_or(&false),
+        };
+        match (consent, row.checked()) {
+            (Ok(_), Ok(_)) => people.push(row),
+            (Err(words), _) => faults.push(format!("{line}: {words}")),
+            (Ok(_), Err(error)) => faults.push(format!("{line}: {error}")),
+        }
+    }
+    (people, faults)
+}
+
+fn export(config: &Path) -> Result<(), Failure> {
+    let mut writer = csv::Writer::from_writer(std::io::stdout());
+    writer.write_record(COLUMNS)?;
+    for person in everybody(config)? {
+        let consent = if person.consent { "yes" } else { "no" };
+        writer.write_record([
+            &person.name,
+            &person.number,
+            &person.role,
+            &person.language,
+            &person.areas,
+            consent,
+        ])?;
+    }
+    writer.flush()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_csv;
+
+    #[test]
+    fn good_lines_are_read_and_every_bad_one_is_named() {
+        let (people, faults) = read_csv(
+            "name,number,role,language,areas,consent\nAmina,+255 712 345 678,warden,sw,bonde,yes\n\
+             Juma,0712345678,,,,yes\n,+255712345679,,,,yes\nNeema,+255712345670,household,sw,bonde juu,maybe\n",
+        );
+        assert_eq!(people.len(), 1);
+        assert_eq!(people[0].role, "warden");
+        assert_eq!(faults.len(), 3, "{faults:?}");
+        assert!(faults[0].starts_with("3: ") && faults[0].contains("country code"), "{faults:?}");
+        assert!(faults[1].starts_with("4: the name"), "{faults:?}");
+        assert!(faults[2].starts_with("5: consent"), "{faults:?}");
+    }
+
+    #[test]
+    fn a_file_without_headings_is_refused_with_the_columns_it_needs() {
+        let (people, faults) = read_csv("Amina,+255712345678\n");
+        assert!(people.is_empty() && faults[0].contains("name,number,role"), "{faults:?}");
+    }
+}
