@@ -70,7 +70,7 @@ impl Gammu {
     fn on(modem: &VirtualModem) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let config = format!(
-            "[gammu]\ndevice = {}\nconnection = at115200\nlogfile = {}\nlogformat = textall\n",
+            "[gammu]\ndevice = {}\nconnection = at115200\nlogfile = {}\nlogformat = textalldate\n",
             modem.path().display(),
             folder.path().join("log").display()
         );
@@ -228,6 +228,12 @@ fn gammu_smsd_sends_receives_and_gets_direct_reports() {
 }
 
 #[test]
+fn gammu_smsd_gets_along_with_lte_modems() {
+    gammu_smsd_gets_along_with(Personality::Sim7600);
+    gammu_smsd_gets_along_with(Personality::Ec25);
+}
+
+#[test]
 fn gammu_smsd_sends_receives_and_gets_reports_of_an_e3372() {
     gammu_smsd_gets_along_with(Personality::E3372);
 }
@@ -297,8 +303,10 @@ fn smstools_sends_receives_and_gets_reports() {
 }
 
 #[test]
-fn smstools_gets_along_with_an_lte_modem() {
+fn smstools_gets_along_with_lte_modems() {
     smstools_gets_along_with(Personality::Sim7600);
+    smstools_gets_along_with(Personality::Ec25);
+    smstools_gets_along_with(Personality::E3372);
 }
 
 fn python_gsmmodem_gets_along_with(personality: Personality) {
