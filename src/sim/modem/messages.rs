@@ -264,12 +264,8 @@ impl Machine {
         };
         match draft.purpose {
             Purpose::Send => {
-                let (reply, fault) = self.send(&pdu, "+CMGS", now);
-                if fault == Some(Fault::Reset) {
-                    self.reset(now);
-                } else {
-                    self.answer(&reply, fault, self.settings.send_delay, now);
-                }
+                let reply = self.send(&pdu, "+CMGS", now);
+                self.answer(&reply, None, self.settings.send_delay, now);
             }
             Purpose::Store(mark) => {
                 let [_, memory, _] = self.session.memories;
@@ -322,26 +318,24 @@ impl Machine {
     }
 
     fn send_stored(&mut self, form: &Form, now: Timestamp) -> Reply {
-        let [memory, ..] = self.session.memories;
-        let [_, writing, _] = self.session.memories;
+        let [_, memory, _] = self.session.memories;
         let Some(index) = form.number(0) else { return Reply::end(Final::Message(321)) };
-        let memory = if memory == writing { memory } else { writing };
         let Some(Some(stored)) = self.memories.place(memory, index) else {
             return Reply::end(Final::Message(321));
         };
         let pdu = stored.pdu.clone();
-        let (reply, fault) = self.send(&pdu, "+CMSS", now);
+        let reply = self.send(&pdu, "+CMSS", now);
         if reply.last == Final::Ok
             && let Some(Some(stored)) = self.memories.place(memory, index)
         {
             stored.mark = Mark::Sent;
         }
-        if fault == Some(Fault::NoAnswer) { Reply::ERROR } else { reply }
+        reply
     }
 
-    /// Hands a text to the network; returns the answer and the fault that shall strike it.
-    fn send(&mut self, pdu: &[u8], head: &str, now: Timestamp) -> (Reply, Option<Fault>) {
-        let refuse = |code| (Reply::end(Final::Message(code)), None);
+    /// Hands a text to the network, and returns the answer.
+    fn send(&mut self, pdu: &[u8], head: &str, now: Timestamp) -> Reply {
+        let refuse = |code| Reply::end(Final::Message(code));
         let Ok((centre, tpdu)) = split_smsc(pdu) else { return refuse(304) };
         let Ok(mut submit) = Submit::decode(tpdu) else { return refuse(304) };
         if !self.registered || self.session.functionality != 1 {
@@ -351,6 +345,7 @@ impl Machine {
             return refuse(330);
         }
         let fault = self.strike(&Point::Submission);
+        self.struck = fault;
         let reference = self.reference;
         self.reference = reference.wrapping_add(1);
         submit.reference = reference;
@@ -374,13 +369,12 @@ impl Machine {
             _other => taken,
         };
         self.note(Truth { at: now, reference: said.then_some(reference), taken });
-        let reply = match fault {
+        match fault {
             Some(Fault::ErrorAfterAccept) => Reply::ERROR,
             Some(Fault::OkWithoutSending) => Reply::line(format!("{head}: {reference}")),
             _other if taken => Reply::line(format!("{head}: {reference}")),
             _refused => Reply::end(Final::Message(21)),
-        };
-        (reply, fault)
+        }
     }
 
     fn read(&mut self, form: &Form) -> Reply {

@@ -238,6 +238,29 @@ fn no_answer_to_a_text_leaves_it_sent() {
 }
 
 #[test]
+fn a_stored_text_is_sent_with_the_same_faults() {
+    let mut bench = Bench::with(&[]);
+    assert!(bench.machine.fates.add(Point::Submission, Fault::NoAnswer));
+    let pdu = submit("Hi");
+    bench.say(format!("AT+CMGW={}\r", pdu.len() / 2 - 1));
+    assert_eq!(bench.say(format!("{pdu}\x1a")), "\r\n+CMGW: 1\r\n\r\nOK\r\n");
+    assert_eq!(bench.say("AT+CMSS=1\r"), "");
+    assert_eq!(bench.say("AT+CMSS=1\r"), "\r\n+CMSS: 1\r\n\r\nOK\r\n");
+    assert_eq!(bench.inbox(), ["Hi", "Hi"]);
+    assert_eq!(bench.reported(), [(None, true), (Some(1), true)]);
+}
+
+#[test]
+fn a_reset_after_a_text_leaves_it_sent() {
+    let mut bench = Bench::with(&[]);
+    assert!(bench.machine.fates.add(Point::Submission, Fault::Reset));
+    let said = bench.send("Hi");
+    assert!(said.starts_with("\r\nRDY\r\n") && !said.contains("+CMGS"), "{said:?}");
+    assert_eq!(bench.inbox(), ["Hi"]);
+    assert_eq!(bench.reported(), [(None, true)]);
+}
+
+#[test]
 fn garbage_comes_before_the_answer() {
     let mut bench = Bench::with(&[Fault::Garbage]);
     let said = bench.say("AT\r");
