@@ -38,7 +38,7 @@ Examples:
 /// What has not been acknowledged so long after the last publication is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest that the outbox may take to empty after the last reading, real time.
-const DRAIN: Duration = Duration::from_secs(60);
+const DRAIN: Duration = Duration::from_secs(15);
 /// So long without news, and an empty outbox, and it is over.
 const QUIET: Duration = Duration::from_millis(1500);
 
@@ -134,12 +134,20 @@ async fn play(demo: &Demo, folder: &Path, style: Style) -> anyhow::Result<()> {
     let login = Some((village::NODES_USER.to_owned(), village::NODES_PASSWORD.to_owned()));
     let target = Target { host: mqtt.ip().to_string(), port: mqtt.port(), login };
     let publications = World::seeded(demo.seed, demo.scenario).publications();
-    let published = publications.len();
-    node::publish(publications, &target, speed, PATIENCE, &witness).await;
-    drain(&hands, quiet).await?;
-
-    let summary =
-        Summary::gather(&gateway, &witness, published, &carrier, demo, &loaded.config).await?;
+    {
+        let mut nodes =
+            std::pin::pin!(node::publish(publications, &target, speed, PATIENCE, &witness));
+        let mut story = std::pin::pin!(async {
+            tokio::time::sleep(demo.scenario.length().div_f64(speed)).await;
+            drain(&hands, quiet).await
+        });
+        tokio::select! {
+            told = &mut story => told?,
+            // Every node has said all that it had to say.
+            () = &mut nodes => story.await?,
+        }
+    }
+    let summary = Summary::gather(&gateway, &witness, &carrier, demo, &loaded.config).await?;
     drop(watching);
     gateway.stop().await;
     summary.show(style);
@@ -373,7 +381,7 @@ impl Timeline {
 /// What it came to.
 struct Summary {
     scenario: Scenario,
-    published: usize,
+    published: u64,
     acknowledged: usize,
     stored: i64,
     suspect: u64,
@@ -392,7 +400,6 @@ impl Summary {
     async fn gather(
         gateway: &Gateway,
         witness: &Witness,
-        published: usize,
         carrier: &Carrier,
         demo: &Demo,
         config: &Config,
@@ -411,11 +418,11 @@ impl Summary {
         let warnings: Vec<_> = store.warnings(None).await?.into_iter().rev().collect();
         let cost = config.sms.price_per_segment.as_ref();
         let counters = &gateway.telemetry.counters;
-        let phones =
-            village::people_csv().lines().skip(1).filter_map(|line| line.split(',').nth(1));
+        let csv = village::people_csv();
+        let phones = csv.lines().skip(1).filter_map(|line| line.split(',').nth(1));
         Ok(Self {
             scenario: demo.scenario,
-            published,
+            published: witness.published(),
             acknowledged: witness.acknowledged().len(),
             stored: store.reading_count().await?,
             suspect: counters.suspect.get(),

@@ -79,7 +79,7 @@ impl Scenario {
     #[must_use]
     pub const fn length(self) -> Duration {
         match self {
-            Self::FlashFlood => Duration::from_hours(9),
+            Self::FlashFlood => Duration::from_hours(12),
             Self::SlowFlood => Duration::from_hours(60),
             Self::Drought => Duration::from_hours(96),
             Self::FrostNight => Duration::from_hours(18),

@@ -62,10 +62,11 @@ impl World {
         }
     }
 
-    /// Returns everything that its nodes publish, in order.
+    /// Returns everything that its nodes publish, in order: through the scenario, and for a third of its length after it,
+    /// because nodes do not fall silent when a story ends.
     #[must_use]
     pub fn publications(mut self) -> Vec<Publication> {
-        let minutes = self.scenario.length().as_secs() / 60;
+        let minutes = self.scenario.length().as_secs() / 45;
         for minute in 0..minutes {
             self.weather(minute as f64);
             if minute.is_multiple_of(GAUGE_MIN) {
@@ -136,7 +137,7 @@ impl World {
         let base = 0.82 + 0.03 * (minute / 700.0).sin();
         base + match self.scenario {
             Scenario::FlashFlood => {
-                wave(105.0 + 20.0 * self.temper, 45.0, 190.0, 4.6 + 0.4 * self.temper)
+                wave(105.0 + 20.0 * self.temper, 45.0, 130.0, 5.0 + 0.4 * self.temper)
             }
             Scenario::SlowFlood => wave(600.0, 900.0, 2600.0, 2.9 + 0.25 * self.temper),
             Scenario::Drought

@@ -2,10 +2,10 @@
 //! reached, is issued anew before its last alert runs out, and ends with an all-clear.
 
 use super::{Due, Effect, Engine};
-use crate::domain::rule::{LevelRule, Rule};
+use crate::domain::rule::Rule;
 use crate::domain::snapshot::{Reader, SnapshotError, Writer};
 use crate::domain::time::Timestamp;
-use crate::domain::warning::{Alert, Level, MessageType, NoticeKind, Observed, Reason, WarningId};
+use crate::domain::warning::{Alert, Level, MessageType, NoticeKind, Reason, WarningId};
 use std::cmp::Reverse;
 use std::time::Duration;
 
@@ -184,8 +184,7 @@ impl Engine {
     fn alert(&self, place: usize, open: Open, message_type: MessageType, reason: Reason) -> Alert {
         let episode = &self.episodes[place];
         let rule = self.book.rules.get(open.rule);
-        let level_rule: Option<&LevelRule> =
-            rule.and_then(|rule| rule.levels.iter().find(|l| l.level == open.level));
+        let number = rule.and_then(|rule| rule.levels.iter().position(|l| l.level == open.level));
         Alert {
             warning: open.warning,
             number: open.number,
@@ -199,7 +198,7 @@ impl Engine {
             rule_version: self.book.version.clone(),
             sent: self.now,
             expires: open.expires,
-            observed: level_rule.map_or_else(Vec::<Observed>::new, |l| self.observed(&l.test)),
+            observed: number.map_or_else(Vec::new, |number| self.observed(open.rule, number)),
         }
     }
 

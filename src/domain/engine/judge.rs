@@ -236,32 +236,51 @@ impl Engine {
         true
     }
 
-    /// Returns the values that a level's condition looks at.
-    pub(super) fn observed(&self, test: &Test) -> Vec<Observed> {
+    /// Returns the values that a level's condition rests on: those that hold; where none does, all that it looks at.
+    pub(super) fn observed(&self, place: usize, number: usize) -> Vec<Observed> {
+        let Some(rule) = self.book.rules.get(place) else { return Vec::new() };
+        let mut leaf = rule.levels.iter().take(number).map(|level| leaves_of(&level.test)).sum();
+        let Some(level) = rule.levels.get(number) else { return Vec::new() };
         let mut found = Vec::new();
-        self.collect_observed(test, &mut found);
-        found
+        self.collect_observed(&level.test, place, &mut leaf, &mut found);
+        let any_holds = found.iter().any(|(_, holds)| *holds);
+        found.into_iter().filter(|(_, holds)| *holds || !any_holds).map(|(seen, _)| seen).collect()
     }
 
-    fn collect_observed(&self, test: &Test, found: &mut Vec<Observed>) {
+    fn collect_observed(
+        &self,
+        test: &Test,
+        place: usize,
+        leaf: &mut usize,
+        found: &mut Vec<(Observed, bool)>,
+    ) {
         match test {
             Test::Signal(Leaf { signal, .. }) => {
-                let sensor = &self.sensors[self.sensor_place(signal.node, signal.quantity)];
-                let state =
-                    sensor.signals.iter().find(|s| s.aggregate.function() == signal.function);
-                if let Some(value) = state.and_then(|s| s.value)
-                    && found.iter().all(|seen| seen.signal != *signal)
+                let state = &self.rules[place].leaves[*leaf];
+                *leaf += 1;
+                let value =
+                    self.sensors[state.sensor].signals.get(state.signal).and_then(|s| s.value);
+                if let Some(value) = value
+                    && found.iter().all(|(seen, _)| seen.signal != *signal)
                 {
-                    found.push(Observed { signal: *signal, value });
+                    found.push((Observed { signal: *signal, value }, state.held));
                 }
             }
             Test::Silent(..) => {}
             Test::AtLeast(_, tests) => {
                 for test in tests {
-                    self.collect_observed(test, found);
+                    self.collect_observed(test, place, leaf, found);
                 }
             }
         }
+    }
+}
+
+fn leaves_of(test: &Test) -> usize {
+    match test {
+        Test::Signal(_) => 1,
+        Test::Silent(..) => 0,
+        Test::AtLeast(_, tests) => tests.iter().map(leaves_of).sum(),
     }
 }
 
