@@ -319,7 +319,7 @@ impl Carrier {
             let held = state.held.extract_if(.., |held| held.submit.to.as_str() == number);
             let held: Vec<Held> = held.collect();
             for held in held {
-                state.arrive(held, at);
+                state.arrive(&held, at);
             }
         }
     }
@@ -395,7 +395,7 @@ impl Carrier {
         let handset =
             if state.modems.contains_key(to) { Handset::On } else { state.subscriber(to).handset };
         match handset {
-            Handset::On => state.arrive(held, at),
+            Handset::On => state.arrive(&held, at),
             Handset::Unknown => state.report(&held, UNKNOWN_SUBSCRIBER, at),
             Handset::Off if state.held.len() < WAITING_MAX => state.held.push(held),
             Handset::Off => state.report(&held, Status::EXPIRED, at),
@@ -463,7 +463,7 @@ impl State {
     }
 
     /// A segment reaches its handset, or another modem.
-    fn arrive(&mut self, held: Held, at: Timestamp) {
+    fn arrive(&mut self, held: &Held, at: Timestamp) {
         let to = held.submit.to.as_str().to_owned();
         if let Ok(sender) = Address::parse(&held.from) {
             let deliver =
@@ -486,7 +486,7 @@ impl State {
             }
         }
         self.note(at, Event::Arrived { to });
-        self.report(&held, Status::DELIVERED, at);
+        self.report(held, Status::DELIVERED, at);
     }
 
     /// Tells the sender what became of its segment, where it wants to know.

@@ -3,6 +3,7 @@
 use super::charset;
 use super::line::{Command, Form};
 use super::machine::{Final, Machine, Reply};
+use super::personality::UssdStyle;
 use crate::domain::time::Timestamp;
 use crate::sim::carrier::Carrier;
 
@@ -183,6 +184,7 @@ impl Machine {
                 Form::Set(_) | Form::Test,
             ) => Reply::OK,
             ("+CUSD", _) => self.ussd(form, now),
+            ("^USSDMODE", _) if self.traits.ussd == UssdStyle::Packed => self.ussd_mode(form),
             ("^SYSINFO", Form::Run) if self.traits.maker == "huawei" => Reply::line(format!(
                 "^SYSINFO:{},3,0,17,1,,7",
                 if self.is_attached() { 2 } else { 0 }

@@ -4,7 +4,7 @@ use super::fault::{Fates, Fault, Point};
 use super::line::{self, Command};
 use super::memory::Memories;
 use super::messages::Draft;
-use super::personality::Traits;
+use super::personality::{Traits, UssdStyle};
 use super::{Settings, Truth};
 use crate::domain::time::Timestamp;
 use crate::sim::carrier::{Carrier, Downlink};
@@ -77,6 +77,7 @@ impl Reply {
 
 /// What a reset forgets.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is the switch of one command")]
 pub(super) struct Session {
     pub(super) echo: bool,
     pub(super) verbose: bool,
@@ -98,6 +99,7 @@ pub(super) struct Session {
     pub(super) functionality: u8,
     pub(super) chatty: bool,
     pub(super) pin_open: bool,
+    pub(super) ussd: UssdStyle,
 }
 
 impl Session {
@@ -119,6 +121,7 @@ impl Session {
             functionality: 1,
             chatty: traits.noise_switch.is_some_and(|(_, at_start)| at_start),
             pin_open: !locked,
+            ussd: traits.ussd,
         }
     }
 }
@@ -154,6 +157,8 @@ pub(super) struct Machine {
     pub(super) reference: u8,
     pub(super) fates: Fates,
     pub(super) rng: ChaCha8Rng,
+    /// The fault that struck the submission which is to be answered.
+    pub(super) struck: Option<Fault>,
     /// What the modem reported of each text; at most [`TRUTHS_MAX`].
     pub(super) truths: VecDeque<Truth>,
     pub(super) draft: Option<Draft>,
@@ -191,6 +196,7 @@ impl Machine {
             reference: settings.first_reference,
             fates: Fates::new(&settings.faults),
             rng: ChaCha8Rng::seed_from_u64(settings.seed),
+            struck: None,
             truths: VecDeque::new(),
             draft: None,
             post: VecDeque::new(),
@@ -315,7 +321,7 @@ impl Machine {
             match byte {
                 CONTROL_Z => {
                     if let Some(draft) = self.draft.take() {
-                        self.finish(draft, now);
+                        self.finish(&draft, now);
                     }
                 }
                 ESCAPE => {
@@ -356,8 +362,8 @@ impl Machine {
         let Some(commands) = line::commands(&line) else { return };
         let fault = self.strike(&Point::Command(line.to_ascii_uppercase()));
         if fault == Some(Fault::Reset) {
-            self.reset(now);
-            return;
+            // Before the command is done, where a submission's reset comes after.
+            return self.reset(now);
         }
         let reply = self.run(&commands, now);
         self.answer(&reply, fault, Duration::ZERO, now);
@@ -387,7 +393,9 @@ impl Machine {
     ) {
         let mut bytes = self.render(reply);
         let mut delay = delay;
-        match fault {
+        // What struck on the way to the network counts more than what struck the command.
+        match self.struck.take().or(fault) {
+            Some(Fault::Reset) => return self.reset(now),
             Some(Fault::NoAnswer) => bytes.clear(),
             Some(Fault::Garbage) => {
                 let noise = (0..8).map(|_| self.rng.next_u32().to_le_bytes()[0] | 0x80);
@@ -402,8 +410,7 @@ impl Machine {
             Some(Fault::EchoFlip) => self.session.echo = !self.session.echo,
             Some(Fault::RegistrationLost(time)) => self.lose_network(time, now),
             Some(
-                Fault::Reset
-                | Fault::ErrorAfterAccept
+                Fault::ErrorAfterAccept
                 | Fault::OkWithoutSending
                 | Fault::NoCredit
                 | Fault::ReportLost

@@ -10,8 +10,8 @@ use super::memory::{Mark, Stored};
 use crate::domain::time::Timestamp;
 use crate::sim::carrier::{Fate, Terms};
 use crate::wire::tpdu::{
-    Address, Body, Error, Incoming, StatusReport, Submit, UserData, Validity, from_hex, split_smsc,
-    to_hex, with_smsc,
+    Address, Body, Deliver, Error, Incoming, StatusReport, Submit, UserData, Validity, from_hex,
+    split_smsc, to_hex, with_smsc,
 };
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ impl Machine {
                 }
                 Reply::OK
             }
-            ("+CSMP" | "+CSDH" | "+CSCB", Form::Test) => Reply::OK,
+            ("+CSMP" | "+CSDH" | "+CSCB" | "+CSCA", Form::Test) => Reply::OK,
             ("+CSCB" | "+CMMS" | "+CSAS" | "+CRES" | "+CGSMS", Form::Set(_) | Form::Run) => {
                 Reply::OK
             }
@@ -92,7 +92,6 @@ impl Machine {
                 let kind = if self.service_centre.starts_with('+') { 145 } else { 129 };
                 Reply::line(format!("+CSCA: \"{}\",{kind}", self.service_centre))
             }
-            ("+CSCA", Form::Test) => Reply::OK,
             ("+CSCA", Form::Set(_)) => {
                 let number = self.te_text(form.text(0).unwrap_or_default());
                 let plus = form.number(1) == Some(145_u16) && !number.starts_with('+');
@@ -135,17 +134,17 @@ impl Machine {
         })
     }
 
-    /// Reads a parameter that the client wrote in the chosen character set.
+    /// Reads a number that the client wrote, in the chosen character set or, as many do, as it is.
     fn te_text(&self, text: &str) -> String {
-        let plain =
-            text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'+') && text.len() < 17;
-        let ucs2 = self.session.charset == "UCS2" && !(plain && !text.starts_with("00"));
-        let bytes: Vec<u8> = text.chars().filter_map(|c| u8::try_from(u32::from(c)).ok()).collect();
-        let decoded = if ucs2 || self.session.charset == "HEX" && !plain {
-            charset::decode(&bytes, self.session.charset)
-        } else {
-            None
+        let charset = self.session.charset;
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        // A number in UCS-2 begins with 00, which one in plain digits may do too, but not with a multiple of four.
+        let encoded = match charset {
+            "UCS2" => text.starts_with("00") && text.len().is_multiple_of(4),
+            "HEX" => !digits && !text.starts_with('+'),
+            _plain => false,
         };
+        let decoded = if encoded { charset::decode(text.as_bytes(), charset) } else { None };
         decoded.unwrap_or_else(|| text.to_owned())
     }
 
@@ -257,20 +256,16 @@ impl Machine {
     }
 
     /// The prompt's text is complete.
-    pub(super) fn finish(&mut self, draft: Draft, now: Timestamp) {
-        let Some(pdu) = self.pdu_of(&draft) else {
+    pub(super) fn finish(&mut self, draft: &Draft, now: Timestamp) {
+        let Some(pdu) = self.pdu_of(draft) else {
             let code = if draft.is_text() { 305 } else { 304 };
             self.answer(&Reply::end(Final::Message(code)), None, Duration::ZERO, now);
             return;
         };
         match draft.purpose {
             Purpose::Send => {
-                let (reply, fault) = self.send(&pdu, "+CMGS", now);
-                if fault == Some(Fault::Reset) {
-                    self.reset(now);
-                } else {
-                    self.answer(&reply, fault, self.settings.send_delay, now);
-                }
+                let reply = self.send(&pdu, "+CMGS", now);
+                self.answer(&reply, None, self.settings.send_delay, now);
             }
             Purpose::Store(mark) => {
                 let [_, memory, _] = self.session.memories;
@@ -323,26 +318,24 @@ impl Machine {
     }
 
     fn send_stored(&mut self, form: &Form, now: Timestamp) -> Reply {
-        let [memory, ..] = self.session.memories;
-        let [_, writing, _] = self.session.memories;
+        let [_, memory, _] = self.session.memories;
         let Some(index) = form.number(0) else { return Reply::end(Final::Message(321)) };
-        let memory = if memory == writing { memory } else { writing };
         let Some(Some(stored)) = self.memories.place(memory, index) else {
             return Reply::end(Final::Message(321));
         };
         let pdu = stored.pdu.clone();
-        let (reply, fault) = self.send(&pdu, "+CMSS", now);
+        let reply = self.send(&pdu, "+CMSS", now);
         if reply.last == Final::Ok
             && let Some(Some(stored)) = self.memories.place(memory, index)
         {
             stored.mark = Mark::Sent;
         }
-        if fault == Some(Fault::NoAnswer) { Reply::ERROR } else { reply }
+        reply
     }
 
-    /// Hands a text to the network; returns the answer and the fault that shall strike it.
-    fn send(&mut self, pdu: &[u8], head: &str, now: Timestamp) -> (Reply, Option<Fault>) {
-        let refuse = |code| (Reply::end(Final::Message(code)), None);
+    /// Hands a text to the network, and returns the answer.
+    fn send(&mut self, pdu: &[u8], head: &str, now: Timestamp) -> Reply {
+        let refuse = |code| Reply::end(Final::Message(code));
         let Ok((centre, tpdu)) = split_smsc(pdu) else { return refuse(304) };
         let Ok(mut submit) = Submit::decode(tpdu) else { return refuse(304) };
         if !self.registered || self.session.functionality != 1 {
@@ -352,6 +345,7 @@ impl Machine {
             return refuse(330);
         }
         let fault = self.strike(&Point::Submission);
+        self.struck = fault;
         let reference = self.reference;
         self.reference = reference.wrapping_add(1);
         submit.reference = reference;
@@ -375,13 +369,12 @@ impl Machine {
             _other => taken,
         };
         self.note(Truth { at: now, reference: said.then_some(reference), taken });
-        let reply = match fault {
+        match fault {
             Some(Fault::ErrorAfterAccept) => Reply::ERROR,
             Some(Fault::OkWithoutSending) => Reply::line(format!("{head}: {reference}")),
             _other if taken => Reply::line(format!("{head}: {reference}")),
             _refused => Reply::end(Final::Message(21)),
-        };
-        (reply, fault)
+        }
     }
 
     fn read(&mut self, form: &Form) -> Reply {
@@ -410,9 +403,12 @@ impl Machine {
         let wanted = form.text(0).map(str::to_owned);
         let wanted = wanted
             .unwrap_or_else(|| if self.session.text_mode { "REC UNREAD" } else { "0" }.to_owned());
-        let fits = |mark: Mark| match self.session.text_mode {
-            true => wanted == "ALL" || wanted == mark.words(),
-            false => wanted == "4" || wanted == mark.number().to_string(),
+        let fits = |mark: Mark| {
+            if self.session.text_mode {
+                wanted == "ALL" || wanted == mark.words()
+            } else {
+                wanted == "4" || wanted == mark.number().to_string()
+            }
         };
         let chosen = self.memories.list(memory).filter(|(_, stored)| fits(stored.mark));
         let chosen: Vec<(usize, Stored)> =
@@ -483,13 +479,33 @@ impl Machine {
                 line.extend(charset::encode(deliver.from.as_str(), self.session.charset));
                 let sent = deliver.sent.map_or(0, crate::wire::tpdu::ServiceTime::unix_seconds);
                 line.extend(format!("\",,\"{}\"", service_words(sent)).into_bytes());
-                vec![line, self.body(&deliver.data)]
+                let body = self.body(&deliver.data);
+                if self.session.show_details {
+                    line.extend(self.details(head, tpdu, &deliver).into_bytes());
+                }
+                vec![line, body]
             }
             Ok(Incoming::StatusReport(report)) => {
                 vec![format!("{head}\"{mark}\",{}", report_fields(&report)).into_bytes()]
             }
             Err(_) => Vec::new(),
         }
+    }
+
+    /// Returns what `+CSDH=1` adds to the head of a stored message.
+    fn details(&self, head: &str, tpdu: &[u8], deliver: &Deliver) -> String {
+        let kind = if deliver.from.as_str().starts_with('+') { 145 } else { 129 };
+        let (units, coding) = match deliver.data.body() {
+            Body::Gsm7(septets) => (septets.len(), 0),
+            Body::Octets(octets) => (octets.len(), 4),
+            Body::Ucs2(units) => (units.len() * 2, 8),
+        };
+        if head.starts_with("+CMGL") {
+            return format!(",{kind},{units}");
+        }
+        let first = tpdu.first().copied().unwrap_or_default();
+        let (protocol, centre) = (deliver.protocol, &self.service_centre);
+        format!(",{kind},{first},{protocol},{coding},\"{centre}\",145,{units}")
     }
 
     /// Returns the body of a message as text mode shows it.

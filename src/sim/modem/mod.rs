@@ -29,20 +29,25 @@ use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::ttyname;
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::sync::Notify;
+use tracing::{error, warn};
 
 /// Bytes that wait for a client that does not read; newer ones are lost, as on a line without flow control.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// Longest time between two looks at the carrier's clock, which may run faster than ours.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Shortest time between two looks.
+const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(1);
 
 /// How a modem is made.
 #[derive(Clone, Debug)]
@@ -139,9 +144,11 @@ impl VirtualModem {
             stop: Arc::clone(&stop),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let thread = thread::Builder::new()
-            .name("virtual-modem".to_owned())
-            .spawn(move || runtime.block_on(line.run()))?;
+        let thread = thread::Builder::new().name("virtual-modem".to_owned()).spawn(move || {
+            if let Err(error) = runtime.block_on(line.run()) {
+                error!(%error, "virtual modem lost its port");
+            }
+        })?;
         Ok(Self { machine, path, wake, stop, thread: Some(thread), _slave: pty.slave })
     }
 
@@ -151,14 +158,16 @@ impl VirtualModem {
         &self.path
     }
 
-    /// Lets something go wrong once, at the next point where it can. Returns whether the script had room for it.
-    pub fn fail(&self, fault: Fault) -> bool {
-        self.fail_at(fault.point(), fault)
+    /// Lets something go wrong once, at the next point where it can.
+    pub fn fail(&self, fault: Fault) {
+        self.fail_at(fault.point(), fault);
     }
 
-    /// Lets something go wrong once, at the next such point. Returns whether the script had room for it.
-    pub fn fail_at(&self, point: Point, fault: Fault) -> bool {
-        self.machine().fates.add(point, fault)
+    /// Lets something go wrong once, at the next such point.
+    pub fn fail_at(&self, point: Point, fault: Fault) {
+        if !self.machine().fates.add(point, fault) {
+            warn!("script of faults is full: this one will not happen");
+        }
     }
 
     /// Returns what the modem said of each text, oldest first.
@@ -206,48 +215,42 @@ struct Line {
 }
 
 impl Line {
-    /// Moves bytes until the modem is dropped or its port fails.
-    async fn run(self) {
-        let Self { master, machine, carrier, wake, stop } = self;
-        let Ok(master) = AsyncFd::new(master) else { return };
+    /// Moves bytes until the modem is dropped.
+    ///
+    /// # Errors
+    ///
+    /// When the port fails.
+    async fn run(self) -> io::Result<()> {
+        // Unchecked, because a pseudo-terminal is no pipe; it is read, written and waited for like one.
+        let mut from_client = Receiver::from_file_unchecked(self.master.try_clone()?)?;
+        let mut to_client = Sender::from_file_unchecked(self.master.try_clone()?)?;
         let mut output: VecDeque<u8> = VecDeque::new();
         let mut buffer = [0; 1024];
         let mut pause = LOOK_INTERVAL;
         loop {
             let mut heard = 0;
             tokio::select! {
-                () = stop.notified() => return,
-                () = wake.notified() => {}
+                () = self.stop.notified() => return Ok(()),
+                () = self.wake.notified() => {}
                 () = tokio::time::sleep(pause) => {}
-                ready = master.readable() => {
-                    let Ok(mut ready) = ready else { return };
-                    match ready.try_io(|master| master.get_ref().read(&mut buffer)) {
-                        Ok(Ok(count)) => heard = count,
-                        Ok(Err(_gone)) => return,
-                        Err(_not_yet) => {}
-                    }
-                }
-                ready = master.writable(), if !output.is_empty() => {
-                    let Ok(mut ready) = ready else { return };
-                    let (bytes, _) = output.as_slices();
-                    match ready.try_io(|master| master.get_ref().write(bytes)) {
-                        Ok(Ok(count)) => drop(output.drain(..count)),
-                        Ok(Err(_gone)) => return,
-                        Err(_not_yet) => {}
-                    }
+                count = from_client.read(&mut buffer) => heard = count?,
+                count = to_client.write(output.as_slices().0), if !output.is_empty() => {
+                    output.drain(..count?);
                 }
             }
-            let said = {
-                let mut machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
-                let now = carrier.now();
-                let heard = buffer.get(..heard).unwrap_or_default();
-                let said =
-                    if heard.is_empty() { machine.tick(now) } else { machine.receive(heard, now) };
-                let next = machine.next_deadline().map_or(LOOK_INTERVAL, |next| next.since(now));
-                pause = next.clamp(Duration::from_millis(1), LOOK_INTERVAL);
-                said
-            };
+            let heard = buffer.get(..heard).unwrap_or_default();
+            let (said, next) = self.exchange(heard);
+            pause = next;
             output.extend(said.iter().take(OUTPUT_BYTES_MAX.saturating_sub(output.len())));
         }
+    }
+
+    /// Lets the modem hear; returns what it says, and how long it may be left alone.
+    fn exchange(&self, heard: &[u8]) -> (Vec<u8>, Duration) {
+        let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.carrier.now();
+        let said = if heard.is_empty() { machine.tick(now) } else { machine.receive(heard, now) };
+        let pause = machine.next_deadline().map_or(LOOK_INTERVAL, |next| next.since(now));
+        (said, pause.clamp(LOOK_INTERVAL_MIN, LOOK_INTERVAL))
     }
 }

@@ -15,6 +15,21 @@ const SCHEME_UCS2: u8 = 72;
 const CARRIAGE_RETURN: u8 = 0x0D;
 
 impl Machine {
+    /// `^USSDMODE` of Huawei sticks: 0 for text, 1 for packed septets.
+    pub(super) fn ussd_mode(&mut self, form: &Form) -> Reply {
+        match (form, form.number::<u8>(0)) {
+            (Form::Test, _) => return Reply::line("^USSDMODE: (0-1)"),
+            (Form::Read, _) => {
+                let packed = self.session.ussd == UssdStyle::Packed;
+                return Reply::line(format!("^USSDMODE: {}", u8::from(packed)));
+            }
+            (Form::Set(_), Some(0)) => self.session.ussd = UssdStyle::Plain,
+            (Form::Set(_), Some(1)) => self.session.ussd = UssdStyle::Packed,
+            (Form::Set(_) | Form::Run, _) => return Reply::ERROR,
+        }
+        Reply::OK
+    }
+
     pub(super) fn ussd(&mut self, form: &Form, now: Timestamp) -> Reply {
         match form {
             Form::Read => Reply::line("+CUSD: 1"),
@@ -30,7 +45,7 @@ impl Machine {
 
     fn dial(&mut self, code: &str, now: Timestamp) -> Reply {
         let bytes: Vec<u8> = code.bytes().collect();
-        let code = match self.traits.ussd {
+        let code = match self.session.ussd {
             UssdStyle::Packed => unpacked(code),
             UssdStyle::Plain | UssdStyle::Ucs2Answer => {
                 charset::decode(&bytes, self.session.charset)
@@ -59,7 +74,7 @@ impl Machine {
     /// Returns `answer` as this modem writes it, and its coding scheme.
     fn written(&self, answer: &str) -> (Vec<u8>, u8) {
         let septets = Alphabet::DEFAULT.encode(answer);
-        match (self.traits.ussd, septets) {
+        match (self.session.ussd, septets) {
             (UssdStyle::Packed, Some(septets)) => (packed(septets), SCHEME_GSM),
             (UssdStyle::Plain, Some(_)) => {
                 (charset::encode(answer, self.session.charset), SCHEME_GSM)
@@ -87,7 +102,7 @@ fn packed(mut septets: Vec<u8>) -> Vec<u8> {
 fn unpacked(hex: &str) -> Option<String> {
     let octets = from_hex(hex).ok()?;
     let mut septets = unpack(&octets, octets.len() * 8 / 7, 0);
-    if septets.len() % 8 == 0 && matches!(septets.last(), Some(&(CARRIAGE_RETURN | 0))) {
+    if septets.len().is_multiple_of(8) && matches!(septets.last(), Some(&(CARRIAGE_RETURN | 0))) {
         septets.pop();
     }
     Some(Alphabet::DEFAULT.decode(&septets))

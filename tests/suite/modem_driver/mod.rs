@@ -5,6 +5,7 @@ mod moods;
 mod peer;
 mod personalities;
 mod scripted;
+mod simulator;
 
 use kengele::channel::modem::{Line, Modem, Request, Settings, State, Times};
 use kengele::domain::message::{DeliveryId, Priority, Submission, Submitted};

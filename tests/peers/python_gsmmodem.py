@@ -1,16 +1,13 @@
-"""Drives a modem with python-gsmmodem-new: gsmmodem.py PORT NUMBER USSD
+"""Drives a modem with python-gsmmodem-new: python_gsmmodem.py PORT NUMBER USSD
 
 Sends a text and waits for its delivery report, receives a text, dials a code. Each step is a line on standard output.
 """
 
 import sys
 import threading
-import time
 
 
 def main(port, number, code):
-    # The package is called like this file.
-    sys.path.pop(0)
     from gsmmodem.modem import GsmModem, StatusReport
 
     arrived = threading.Event()
