@@ -165,7 +165,8 @@ impl Gateway {
         };
         hands.show_open_warnings().await?;
         tasks.spawn("display", display(alerts_in, listener, telemetry.clone()));
-        if options.wall.is_none() {
+        // A clock that runs too fast has no calendar to be put right by.
+        if options.wall.is_none() && options.speed <= 1.0 {
             tasks.spawn(
                 "clock",
                 watch_clock(telemetry.clock.clone(), store.clone(), tasks.stop_signal()),

@@ -29,7 +29,7 @@ pub(crate) fn ask(config: &Path, question: Question) -> Result<Value, Failure> {
         let path = places.data.join(DATABASE);
         if !path.exists() && !matches!(question, Question::PutPeople { .. }) {
             anyhow::bail!(
-                "no gateway answers on {}, and there is no {}",
+                "no gateway answers on {}, and there is no {}: start one with `kengele run`",
                 places.socket.display(),
                 path.display()
             );

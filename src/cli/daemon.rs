@@ -12,15 +12,25 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
+/// Fastest clock of a simulation.
+pub(super) const SPEED_MAX: f64 = 100_000.0;
+
 /// Runs the gateway until SIGTERM or SIGINT; SIGHUP reloads the rules.
-pub(crate) fn run(path: &Path) -> Result<(), Failure> {
+pub(crate) fn run(path: &Path, speed: f64) -> Result<(), Failure> {
+    if !(1.0..=SPEED_MAX).contains(&speed) {
+        return Err(Failure::Usage(format!("--speed {speed}: it lies between 1 and {SPEED_MAX}")));
+    }
     log_to_stderr();
+    if speed > 1.0 {
+        tracing::warn!(speed, "the clock runs too fast for anything but a simulation");
+    }
     let loaded = convert::load(path).map_err(Failure::Wrong)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    let options = Options { speed, ..Options::default() };
     block_on(async {
-        let gateway = Gateway::start(&loaded, path, &Options::default()).await?;
+        let gateway = Gateway::start(&loaded, path, &options).await?;
         for address in &gateway.mqtt {
             tracing::info!(%address, "listening for MQTT");
         }

@@ -165,7 +165,7 @@ fn modem_settings(seed: u64) -> ModemSettings {
     }
 }
 
-fn write_files(folder: &Path, places: &Places<'_>) -> anyhow::Result<()> {
+pub(crate) fn write_files(folder: &Path, places: &Places<'_>) -> anyhow::Result<()> {
     for (name, text) in village::files(places) {
         let path: PathBuf = folder.join(name);
         if let Some(parent) = path.parent() {

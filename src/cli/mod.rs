@@ -6,6 +6,7 @@ mod demo;
 mod people;
 mod print;
 mod replay;
+mod simulate;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use kengele::config::Diagnostic;
@@ -17,6 +18,7 @@ Examples:
   kengele demo                           watch a flood, with nothing installed
   kengele check -c deploy/kengele.toml   find every fault of a configuration
   kengele run -c /etc/kengele/kengele.toml
+  kengele simulate                       the village alone, for a gateway of your own
   kengele status                         ask the running gateway how things stand
   kengele people import people.csv
   kengele send-test +255712345678 \"Jaribio la kengele\"
@@ -48,8 +50,15 @@ enum Command {
     /// Watch a simulated village live through a hazard: no hardware, broker, account or internet needed
     #[command(after_help = demo::HELP)]
     Demo(demo::Demo),
+    /// Run the village's nodes, modem and SMS provider alone, against a running gateway or any broker
+    #[command(after_help = simulate::HELP)]
+    Simulate(simulate::Simulate),
     /// Run the gateway
-    Run,
+    Run {
+        /// Let its clock run so many times faster: only beside `simulate --speed`
+        #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+        speed: f64,
+    },
     /// Check the configuration and print every fault
     Check {
         /// Reckon with so many recipients a role, such as --people household=240
@@ -141,7 +150,8 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
     let style = print::Style::of_terminal(cli.json);
     let result = match cli.command {
         Command::Demo(demo) => demo::run(&demo, style),
-        Command::Run => daemon::run(&cli.config),
+        Command::Simulate(simulate) => simulate::run(&simulate, style),
+        Command::Run { speed } => daemon::run(&cli.config, speed),
         Command::Check { people } => daemon::check(&cli.config, &people, style),
         Command::Status => ask::status(&cli.config, style),
         Command::Warnings => ask::warnings(&cli.config, style),

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 
 /// Entries that the log holds; older ones go.
@@ -21,6 +21,9 @@ pub const LOG_MAX: usize = 100_000;
 
 /// Texts that one handset holds; older ones go.
 pub const INBOX_MAX: usize = 10_000;
+
+/// Texts that one who listens may be behind.
+const HEARD_MAX: usize = 256;
 
 /// TPDUs that wait for one modem, and texts that wait for handsets that are off; the network loses what is more.
 pub const WAITING_MAX: usize = 1024;
@@ -173,6 +176,7 @@ struct State {
     ussd: BTreeMap<String, String>,
     /// At most [`LOG_MAX`].
     log: VecDeque<Entry>,
+    heard: broadcast::Sender<(String, Received)>,
 }
 
 struct Subscriber {
@@ -253,6 +257,7 @@ impl Carrier {
             credit: BTreeMap::new(),
             ussd: ussd.into(),
             log: VecDeque::new(),
+            heard: broadcast::Sender::new(HEARD_MAX),
         };
         Self { state: Arc::new(Mutex::new(state)), clock }
     }
@@ -287,7 +292,7 @@ impl Carrier {
         let mut state = self.state();
         let (from, text) = (from.to_owned(), text.to_owned());
         let received = Received { at, from, text, flash: false, way: Way::Other };
-        push(&mut state.subscriber(number).inbox, received, INBOX_MAX);
+        state.buzz(number, received);
         state.note(at, Event::Arrived { to: number.to_owned() });
     }
 
@@ -338,6 +343,12 @@ impl Carrier {
     /// Sets what the network answers to a USSD code; `{credit}` becomes the caller's credit.
     pub fn set_ussd(&self, code: &str, answer: &str) {
         self.state().ussd.insert(code.to_owned(), answer.to_owned());
+    }
+
+    /// Returns every whole text that reaches a handset from now on, with the handset's number.
+    #[must_use]
+    pub fn listen(&self) -> broadcast::Receiver<(String, Received)> {
+        self.state().heard.subscribe()
     }
 
     /// Returns what the network did, oldest first.
@@ -444,6 +455,13 @@ impl State {
         self.handsets.entry(number.to_owned()).or_default()
     }
 
+    /// Puts a whole text into a handset.
+    fn buzz(&mut self, number: &str, received: Received) {
+        // Nobody need listen.
+        let _listeners = self.heard.send((number.to_owned(), received.clone())).is_ok();
+        push(&mut self.subscriber(number).inbox, received, INBOX_MAX);
+    }
+
     fn note(&mut self, at: Timestamp, event: Event) {
         push(&mut self.log, Entry { at, event }, LOG_MAX);
     }
@@ -477,11 +495,7 @@ impl State {
                 push(&mut subscriber.segments, deliver, INBOX_MAX);
                 for message in joined {
                     let (from, text) = (message.from.as_str().to_owned(), message.text);
-                    push(
-                        &mut subscriber.inbox,
-                        Received { at, from, text, flash, way: Way::Modem },
-                        INBOX_MAX,
-                    );
+                    self.buzz(&to, Received { at, from, text, flash, way: Way::Modem });
                 }
             }
         }

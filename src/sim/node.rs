@@ -155,6 +155,7 @@ async fn run_node(
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {
                     let lost: Vec<Publication> =
                         std::mem::take(&mut out).into_values().chain(carried.drain(..)).collect();
+                    witness.seen().published -= lost.len() as u64;
                     for publication in lost.into_iter().rev() {
                         queue.push_front(publication);
                     }

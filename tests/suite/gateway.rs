@@ -1,7 +1,7 @@
 //! The real program, seen from outside: its own process and database, a modem on a pseudo-terminal, a provider over HTTP,
 //! foreign MQTT clients, and kill -9.
 
-use crate::peers::program;
+use crate::peers::{PATIENCE, program, wait_for};
 use kengele::sim::carrier::Carrier;
 use kengele::sim::modem::{Settings, VirtualModem};
 use kengele::sim::node::{self, Target, Witness};
@@ -18,20 +18,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::time::Instant;
 
-const PATIENCE: Duration = Duration::from_secs(30);
 /// A number of the village's first warden.
 const AMINA: &str = "+255700000001";
 const BEGIN_S: i64 = 1_793_595_600;
-
-async fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < until, "waited in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
 
 /// A village whose gateway is a process of its own.
 struct Site {

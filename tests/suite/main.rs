@@ -9,6 +9,7 @@
     reason = "what must hold fails the test where it does not"
 )]
 
+mod command_line;
 mod config;
 mod gateway;
 mod http_sms;

@@ -63,6 +63,8 @@ pub struct TakenText {
 /// How the provider behaves.
 #[derive(Clone)]
 pub struct Plan {
+    /// Port on the loopback interface; 0 is a free one.
+    pub port: u16,
     /// Seed of the faults that come at random.
     pub seed: u64,
     /// One for each request in turn; then by [`Plan::rates`].
@@ -92,6 +94,7 @@ pub struct Plan {
 impl Default for Plan {
     fn default() -> Self {
         Self {
+            port: 0,
             seed: 0,
             script: Vec::new(),
             rates: Vec::new(),
@@ -133,13 +136,13 @@ struct State {
 }
 
 impl VirtualProvider {
-    /// Starts a provider on a free port of the loopback interface.
+    /// Starts a provider on the loopback interface.
     ///
     /// # Errors
     ///
-    /// When no port can be bound.
+    /// When the port cannot be bound.
     pub async fn start(plan: Plan) -> io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let listener = TcpListener::bind(("127.0.0.1", plan.port)).await?;
         let port = listener.local_addr()?.port();
         let (reports, due) = mpsc::channel(REPORTS_MAX);
         let state = State {
