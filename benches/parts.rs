@@ -1,0 +1,173 @@
+//! The pure parts by themselves: `cargo bench --bench parts`.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a benchmark stops where it cannot measure"
+)]
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use kengele::app::convert;
+use kengele::config::Source;
+use kengele::domain::engine::{Engine, Input};
+use kengele::domain::quantity::Quantity;
+use kengele::domain::reading::Measurement;
+use kengele::domain::rule::NodeIndex;
+use kengele::domain::time::Timestamp;
+use kengele::pipeline::Rules;
+use kengele::wire::segment::{Options, Reassembler, segments};
+use kengele::wire::tpdu::{Address, Deliver, Submit, from_hex, to_hex};
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::time::Duration;
+
+const GATEWAY: &str = r#"
+[gateway]
+name = "bench"
+sender = "Bench"
+language = "en"
+[area.a]
+name = "A"
+[role.watch]
+channels = ["m"]
+[modem.m]
+port = "/dev/null"
+[[topic]]
+template = "json/{node}"
+format = "json"
+[topic.field]
+level = { quantity = "water_level", unit = "cm" }
+[[topic]]
+template = "senml/{node}"
+format = "senml_json"
+[topic.field]
+level = { quantity = "water_level", unit = "m" }
+"#;
+
+/// A book of so many nodes, with 50 rules that each look at one node in fifty: at the value and at its change.
+fn rules(nodes: usize) -> Rules {
+    let mut text = GATEWAY.to_owned();
+    for node in 0..nodes {
+        let name = format!("n{:02}-{node}", node % 50);
+        write!(
+            text,
+            "[node.{name}]\n[node.{name}.sensor.water_level]\nrange = [\"0 m\", \"9 m\"]\n"
+        )
+        .unwrap();
+    }
+    for rule in 0..50_usize.min(nodes) {
+        write!(
+            text,
+            r#"[rule.r{rule}]
+hazard = "flood"
+area = "a"
+[[rule.r{rule}.level]]
+level = "warning"
+any = [
+    {{ signal = "n{rule:02}-*/water_level", above = "3 m", hysteresis = "0.3 m" }},
+    {{ signal = "n{rule:02}-*/water_level", rises = "1 m in 30 min" }},
+]
+audience = ["watch"]
+text.en = "FLOOD {{area}}."
+[rule.r{rule}.all_clear]
+en = "OVER {{area}}."
+"#
+        )
+        .unwrap();
+    }
+    let loaded = convert::parse(&[Source { name: "bench.toml".into(), text }])
+        .unwrap_or_else(|faults| panic!("{}", faults[0]));
+    convert::rules(&loaded).unwrap()
+}
+
+/// One reading of every node in turn, a round every five minutes.
+fn engine(c: &mut Criterion) {
+    let mut group = c.benchmark_group("engine, one reading, 50 rules");
+    group.throughput(Throughput::Elements(1));
+    for nodes in [10, 1_000, 10_000] {
+        let rules = rules(nodes);
+        let mut engine = Engine::new(&rules.book, Timestamp::from_millis(0));
+        let mut effects = Vec::new();
+        let mut count = 0_usize;
+        group.bench_function(format!("{nodes} nodes"), |b| {
+            b.iter(|| {
+                let (node, round) = (count % nodes, count / nodes);
+                count += 1;
+                let spread = 300_000 * node / nodes;
+                let now = i64::try_from(round * 300_000 + spread).unwrap();
+                let value = 0.8 + ((node * 7 + round * 3) % 40) as f64 / 100.0;
+                let quantity = Quantity::WaterLevel;
+                let measurements = [Measurement { quantity, value, stamp: None }];
+                let node = NodeIndex(u32::try_from(node).unwrap());
+                let input = Input::Heard { node, measurements: &measurements, redelivered: false };
+                effects.clear();
+                engine.handle(input, Timestamp::from_millis(now), &mut effects);
+                black_box(&effects);
+            });
+        });
+    }
+}
+
+fn payloads(c: &mut Criterion) {
+    let rules = rules(10);
+    let mut group = c.benchmark_group("payload");
+    let examples = [
+        (0, "json", r#"{"level":183,"battery":3.8,"ts":1793595600}"#),
+        (1, "senml", r#"[{"bn":"urn:dev:1:","n":"level","u":"m","v":1.83,"t":1793595600}]"#),
+    ];
+    for (route, name, payload) in examples {
+        let map = &rules.routes[route].map;
+        let mut found = Vec::new();
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                found.clear();
+                map.decode(black_box(payload.as_bytes()), None, &mut found).unwrap();
+            });
+        });
+        assert_eq!(found.len(), 1, "{name}");
+    }
+}
+
+fn texts(c: &mut Criterion) {
+    let mut group = c.benchmark_group("SMS");
+    let swahili = "HATARI Bonde la chini: MAFURIKO! Maji Daraja la juu ni 3.93 m. Ondokeni sasa hivi, nendeni sehemu za \
+                   juu. Kamati ya Maafa 21:06 #1-3";
+    let amharic =
+        "አደጋ ታችኛው ሸለቆ፦ ጎርፍ! ውሃው 3.93 ሜትር ደርሷል። አሁኑኑ ውጡ፣ ወደ ከፍተኛ ቦታ ሂዱ። የአደጋ ኮሚቴ 21:06 #1-3";
+    let to = Address::parse("+255712345678").unwrap();
+    for (name, text) in [("160 characters of GSM-7", swahili), ("UCS-2", amharic)] {
+        group.bench_function(format!("text to PDUs: {name}"), |b| {
+            b.iter(|| {
+                let parts = segments(black_box(text), &Options::default()).unwrap();
+                for part in parts.segments {
+                    let submit = Submit {
+                        reference: 0,
+                        to: to.clone(),
+                        protocol: 0,
+                        class: None,
+                        validity: None,
+                        receipt_wanted: true,
+                        reject_duplicates: false,
+                        reply_path: false,
+                        data: part.data,
+                    };
+                    black_box(to_hex(&submit.encode()));
+                }
+            });
+        });
+    }
+    // An SMS-DELIVER of 3GPP TS 23.040 §9.2.2.1, as a SIM800 hands it over.
+    let pdu = from_hex("040C915275000000400000626010000010000453EA130A").unwrap();
+    group.bench_function("PDU to text", |b| {
+        b.iter(|| {
+            let deliver = Deliver::decode(black_box(&pdu)).unwrap();
+            let mut parts = Reassembler::new(4, Duration::from_mins(1));
+            black_box(parts.add(&deliver.from, &deliver.data, Timestamp::from_millis(0)));
+        });
+    });
+}
+
+criterion_group!(parts, engine, payloads, texts);
+criterion_main!(parts);
