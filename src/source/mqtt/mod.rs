@@ -1,0 +1,409 @@
+//! Client of MQTT brokers that others run (3.1.1 and 5): an acknowledgement leaves only after the commit.
+//!
+//! The session is persistent: while the gateway or the network is away, the broker keeps what is published and sends it
+//! afterwards, and what was sent but not acknowledged it sends again when the connection comes back. Every connection
+//! subscribes anew, because the broker may have lost the session and the templates may have changed.
+//!
+//! What could not be stored is not acknowledged. It is not worth a new connection either: the publication is still
+//! here, so it goes to the pipeline again, marked as redelivered, until it is on disk. Meanwhile the broker's window of
+//! unacknowledged publications is all that is heard of it: mosquitto sends 20 by default.
+//!
+//! What a broker has *retained* is not taken: it does not say since when it holds, and a level of last month would be
+//! judged as one of today. Everything since the session began comes through the session.
+
+mod backoff;
+mod protocol;
+
+use crate::domain::frame::{Acknowledge, Envelope, Frame, Origin, Outcome, Receipt};
+use crate::supervise::{Stop, chain};
+use backoff::Backoff;
+use protocol::{Error, Events, Incoming, Publication, Requests, Ticket};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+/// Publications without the pipeline's word. With as many of them nothing more is read; a broker of MQTT 5 is told so.
+const INFLIGHT_MAX: u16 = 512;
+/// Longest publication that is taken: the listener's own bound. A broker of MQTT 5 keeps longer ones to itself.
+const PACKET_BYTES_MAX: u32 = 64 * 1024;
+/// Wait before what could not be stored is handed over again: as often as the pipeline tries the disk.
+const STORE_RETRY: Duration = Duration::from_secs(2);
+/// A connection that has held for so long has proved itself: the wait after its end is short.
+const STEADY: Duration = Duration::from_secs(30);
+/// How long a broker may take to hear goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Which MQTT a broker speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// MQTT 3.1.1.
+    V3,
+    /// MQTT 5.
+    V5,
+}
+
+/// A user name, and perhaps a password.
+#[derive(Clone)]
+pub struct Login {
+    user: String,
+    password: Option<String>,
+}
+
+impl Login {
+    /// Makes a login.
+    #[must_use]
+    pub fn new(user: String, password: Option<String>) -> Self {
+        Self { user, password }
+    }
+
+    fn password(&self) -> &str {
+        self.password.as_deref().unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// What a client is told at start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The broker's name in the configuration.
+    pub name: String,
+    /// Its host name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How TLS is spoken; `None`: it is not.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// Which MQTT.
+    pub version: Version,
+    /// Under what name the broker keeps the session.
+    pub client_id: String,
+    /// As whom.
+    pub login: Option<Login>,
+    /// Longest silence; from 5 s to 65,535 s.
+    pub keep_alive: Duration,
+    /// How long the broker keeps the session (MQTT 5).
+    pub session_expiry: Duration,
+    /// What to subscribe to.
+    pub filters: Vec<String>,
+    /// Seed of the jitter.
+    pub seed: u64,
+}
+
+/// How the connection to a broker stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// It has not been reached yet.
+    Connecting,
+    /// Its publications are heard.
+    Up,
+    /// They are not, or not all of them.
+    Down {
+        /// Why, in words.
+        error: String,
+    },
+}
+
+/// The client of one broker.
+pub struct Client {
+    settings: Settings,
+    name: Arc<str>,
+    frames: mpsc::Sender<Envelope>,
+    link: watch::Sender<Link>,
+    /// The broker has let us in since the start: it should know the session.
+    known: bool,
+}
+
+impl Client {
+    /// Makes a client that hands its frames to `frames`.
+    #[must_use]
+    pub fn new(settings: Settings, frames: mpsc::Sender<Envelope>) -> Self {
+        let name = Arc::from(settings.name.as_str());
+        Self { settings, name, frames, link: watch::channel(Link::Connecting).0, known: false }
+    }
+
+    /// Returns how the connection stands, now and later.
+    #[must_use]
+    pub fn link(&self) -> watch::Receiver<Link> {
+        self.link.subscribe()
+    }
+
+    /// Hears the broker until it is told to stop, connecting again as often as it takes.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub async fn run(mut self, mut stop: Stop) -> Result<(), Infallible> {
+        if self.settings.filters.is_empty() {
+            tracing::warn!(broker = %self.name, "no topic is to be heard from this broker");
+            stop.wait().await;
+            return Ok(());
+        }
+        let mut backoff = Backoff::seeded(self.settings.seed);
+        loop {
+            let begun = Instant::now();
+            let Err(error) = self.connection(&mut stop).await else { return Ok(()) };
+            if begun.elapsed() >= STEADY {
+                backoff.reset();
+            }
+            self.show(Link::Down { error: chain(&error) });
+            tokio::select! {
+                () = stop.wait() => return Ok(()),
+                () = sleep(backoff.next()) => {}
+            }
+        }
+    }
+
+    /// Shows how the connection stands, and logs it where it has changed.
+    fn show(&self, link: Link) {
+        if *self.link.borrow() == link {
+            return;
+        }
+        match &link {
+            Link::Connecting => {}
+            Link::Up => tracing::info!(broker = %self.name, "the broker is heard"),
+            Link::Down { error } => {
+                tracing::warn!(broker = %self.name, error, "the broker is not heard; trying again");
+            }
+        }
+        self.link.send_replace(link);
+    }
+
+    /// Serves one connection. Returns when it is told to stop.
+    async fn connection(&mut self, stop: &mut Stop) -> Result<(), Error> {
+        let (requests, mut events) = protocol::open(&self.settings);
+        let words = Arc::<Words>::default();
+        let mut inbox = Inbox::new(Arc::clone(&self.name), self.frames.clone(), Arc::clone(&words));
+        loop {
+            // A poll that has begun is never dropped while the connection is wanted; at the most it rests.
+            let mut poll = pin!(events.poll());
+            let incoming = loop {
+                tokio::select! {
+                    incoming = &mut poll, if inbox.has_room() => break Some(incoming?),
+                    () = words.wake.notified() => inbox.pass_words_on(&requests)?,
+                    () = until(inbox.retry_at) => inbox.hand_over_again().await,
+                    () = stop.wait() => break None,
+                }
+            };
+            match incoming {
+                None => break,
+                Some(Incoming::Connected { session }) => self.greet(session, &requests)?,
+                Some(Incoming::Subscribed(granted)) => self.check(&granted),
+                Some(Incoming::Publication(publication)) => {
+                    inbox.take(publication).await;
+                    inbox.acknowledge(&requests)?;
+                }
+                Some(Incoming::Goodbye | Incoming::Nothing) => {}
+            }
+        }
+        // What is on disk is acknowledged; the rest stays with the broker.
+        inbox.pass_words_on(&requests)?;
+        self.leave(&requests, &mut events).await;
+        Ok(())
+    }
+
+    fn greet(&mut self, session: bool, requests: &Requests) -> Result<(), Error> {
+        if self.known && !session {
+            tracing::warn!(
+                broker = %self.name,
+                "the broker has forgotten the session: what was published meanwhile is lost"
+            );
+        }
+        self.known = true;
+        requests.subscribe(&self.settings.filters)
+    }
+
+    /// Looks at what the broker says to the subscriptions.
+    fn check(&self, granted: &[Result<u8, &'static str>]) {
+        let refused = self.settings.filters.iter().zip(granted).find_map(|(filter, granted)| {
+            granted.err().map(|why| format!("the broker does not grant {filter}: {why}"))
+        });
+        if granted.contains(&Ok(0)) {
+            tracing::warn!(
+                broker = %self.name,
+                "the broker grants no acknowledged delivery: readings may be lost on the way"
+            );
+        }
+        self.show(refused.map_or(Link::Up, |error| Link::Down { error }));
+    }
+
+    /// Says goodbye, for as long as the broker wants to hear it.
+    async fn leave(&self, requests: &Requests, events: &mut Events) {
+        if *self.link.borrow() == Link::Connecting || requests.goodbye().is_err() {
+            return;
+        }
+        let said = timeout(GOODBYE, async {
+            while !matches!(events.poll().await, Ok(Incoming::Goodbye) | Err(_)) {}
+        });
+        if said.await.is_err() {
+            tracing::debug!(broker = %self.name, "the broker did not hear goodbye");
+        }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The words of the pipeline that have yet to be passed on.
+#[derive(Default)]
+struct Words {
+    heard: Mutex<Vec<(u64, Outcome)>>,
+    wake: Notify,
+}
+
+impl Acknowledge for Words {
+    fn settle(&self, token: u64, outcome: Outcome) {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).push((token, outcome));
+        self.wake.notify_one();
+    }
+}
+
+/// A publication that the broker waits for a word about.
+struct Pending {
+    ticket: Ticket,
+    stage: Stage,
+}
+
+enum Stage {
+    /// The pipeline has it.
+    Asked(Frame),
+    /// It could not be stored, and is handed over again.
+    Withheld(Frame),
+    /// The broker may forget it.
+    Done,
+}
+
+/// The publications of one connection that await their acknowledgement, in the order in which they came: they are
+/// acknowledged in that order (MQTT-4.6.0-2). There are never more than the 65,535 packet identifiers.
+struct Inbox {
+    name: Arc<str>,
+    frames: mpsc::Sender<Envelope>,
+    words: Arc<Words>,
+    pending: VecDeque<Pending>,
+    /// Token of the first of them; those of the others follow.
+    first_token: u64,
+    /// Those among them that are not done.
+    open: usize,
+    retry_at: Option<Instant>,
+}
+
+impl Inbox {
+    fn new(name: Arc<str>, frames: mpsc::Sender<Envelope>, words: Arc<Words>) -> Self {
+        Self {
+            name,
+            frames,
+            words,
+            pending: VecDeque::new(),
+            first_token: 0,
+            open: 0,
+            retry_at: None,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.open < usize::from(INFLIGHT_MAX)
+    }
+
+    /// Takes a publication in.
+    async fn take(&mut self, publication: Publication) {
+        let Publication { ticket, dup, retain, topic, payload } = publication;
+        let topic = topic.filter(|_| !retain && payload.len() <= PACKET_BYTES_MAX as usize);
+        let Some(topic) = topic else {
+            let (broker, bytes) = (&self.name, payload.len());
+            if retain {
+                tracing::debug!(%broker, "what was retained is not taken");
+            } else {
+                tracing::warn!(%broker, bytes, "a publication is too long, or its topic no text");
+            }
+            if ticket.wants_word() {
+                self.pending.push_back(Pending { ticket, stage: Stage::Done });
+            }
+            return;
+        };
+        let origin =
+            Origin::Mqtt { link: Arc::clone(&self.name), client: Arc::clone(&self.name), topic };
+        let frame = Frame { origin, payload, redelivered: dup };
+        if !ticket.wants_word() {
+            self.hand_over(frame, None).await;
+            return;
+        }
+        let token = self.first_token + self.pending.len() as u64;
+        self.pending.push_back(Pending { ticket, stage: Stage::Asked(frame.clone()) });
+        self.open += 1;
+        self.hand_over(frame, Some(token)).await;
+    }
+
+    /// Hands a frame to the pipeline; waits while its queue is full. A pipeline that has ended drops the receipt, which
+    /// says that the frame is not stored.
+    async fn hand_over(&self, frame: Frame, token: Option<u64>) {
+        let receipt = token.map(|token| Receipt::new(Arc::<Words>::clone(&self.words), token));
+        if self.frames.send(Envelope { frame, receipt }).await.is_err() {
+            tracing::debug!(broker = %self.name, "the pipeline has ended");
+        }
+    }
+
+    /// Takes the pipeline's words in, and passes on what can be passed on.
+    fn pass_words_on(&mut self, requests: &Requests) -> Result<(), Error> {
+        let heard =
+            std::mem::take(&mut *self.words.heard.lock().unwrap_or_else(PoisonError::into_inner));
+        for (token, outcome) in heard {
+            self.settle(token, outcome);
+        }
+        self.acknowledge(requests)
+    }
+
+    fn settle(&mut self, token: u64, outcome: Outcome) {
+        let place = token.checked_sub(self.first_token).and_then(|place| usize::try_from(place).ok());
+        let Some(pending) = place.and_then(|place| self.pending.get_mut(place)) else { return };
+        match (outcome, std::mem::replace(&mut pending.stage, Stage::Done)) {
+            (Outcome::NotStored, Stage::Asked(frame) | Stage::Withheld(frame)) => {
+                pending.stage = Stage::Withheld(frame);
+                self.retry_at.get_or_insert_with(|| Instant::now() + STORE_RETRY);
+            }
+            (Outcome::Committed | Outcome::Refused, Stage::Asked(_) | Stage::Withheld(_)) => {
+                self.open -= 1;
+            }
+            (_, Stage::Done) => {}
+        }
+    }
+
+    /// Acknowledges from the first on as far as there is nothing to wait for.
+    fn acknowledge(&mut self, requests: &Requests) -> Result<(), Error> {
+        while let Some(Pending { stage: Stage::Done, .. }) = self.pending.front()
+            && let Some(done) = self.pending.pop_front()
+        {
+            self.first_token += 1;
+            requests.acknowledge(done.ticket)?;
+        }
+        Ok(())
+    }
+
+    /// Hands what could not be stored over once more.
+    async fn hand_over_again(&mut self) {
+        self.retry_at = None;
+        let mut again = Vec::new();
+        for (token, pending) in (self.first_token..).zip(&mut self.pending) {
+            if let Stage::Withheld(frame) = &mut pending.stage {
+                frame.redelivered = true;
+                again.push((token, frame.clone()));
+                pending.stage = Stage::Asked(frame.clone());
+            }
+        }
+        for (token, frame) in again {
+            self.hand_over(frame, Some(token)).await;
+        }
+    }
+}
