@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Longest first wait. It doubles with every failure …
 pub(super) const WAIT_FIRST: Duration = Duration::from_secs(1);
 /// … up to this.
-pub(super) const WAIT_MAX: Duration = Duration::from_secs(60);
+pub(super) const WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// Waits that double, each drawn between its half and its whole, so that the gateways of a district do not come back to
 /// their broker all at once.

@@ -183,20 +183,27 @@ impl Client {
         let (requests, mut events) = protocol::open(&self.settings);
         let words = Arc::<Words>::default();
         let mut inbox = Inbox::new(Arc::clone(&self.name), self.frames.clone(), Arc::clone(&words));
+        let mut connected = false;
         loop {
             // A poll that has begun is never dropped while the connection is wanted; at the most it rests.
             let mut poll = pin!(events.poll());
             let incoming = loop {
                 tokio::select! {
                     incoming = &mut poll, if inbox.has_room() => break Some(incoming?),
-                    () = words.wake.notified() => inbox.pass_words_on(&requests)?,
+                    () = words.wake.notified() => {
+                        inbox.hear_words();
+                        inbox.acknowledge(&requests)?;
+                    }
                     () = until(inbox.retry_at) => inbox.hand_over_again().await,
                     () = stop.wait() => break None,
                 }
             };
             match incoming {
                 None => break,
-                Some(Incoming::Connected { session }) => self.greet(session, &requests)?,
+                Some(Incoming::Connected { session }) => {
+                    connected = true;
+                    self.greet(session, &requests)?;
+                }
                 Some(Incoming::Subscribed(granted)) => self.check(&granted),
                 Some(Incoming::Publication(publication)) => {
                     inbox.take(publication).await;
@@ -205,9 +212,13 @@ impl Client {
                 Some(Incoming::Goodbye | Incoming::Nothing) => {}
             }
         }
-        // What is on disk is acknowledged; the rest stays with the broker.
-        inbox.pass_words_on(&requests)?;
-        self.leave(&requests, &mut events).await;
+        if connected {
+            // What is on disk is acknowledged; the rest stays with the broker.
+            inbox.hear_words();
+            inbox.acknowledge(&requests)?;
+            requests.goodbye()?;
+            self.leave(&mut events).await;
+        }
         Ok(())
     }
 
@@ -236,11 +247,8 @@ impl Client {
         self.show(refused.map_or(Link::Up, |error| Link::Down { error }));
     }
 
-    /// Says goodbye, for as long as the broker wants to hear it.
-    async fn leave(&self, requests: &Requests, events: &mut Events) {
-        if *self.link.borrow() == Link::Connecting || requests.goodbye().is_err() {
-            return;
-        }
+    /// Waits until goodbye is said, for as long as the broker may take.
+    async fn leave(&self, events: &mut Events) {
         let said = timeout(GOODBYE, async {
             while !matches!(events.poll().await, Ok(Incoming::Goodbye) | Err(_)) {}
         });
@@ -248,6 +256,22 @@ impl Client {
             tracing::debug!(broker = %self.name, "the broker did not hear goodbye");
         }
     }
+}
+
+/// Leaves out every filter that another one covers: a broker may deliver once for each that fits.
+#[must_use]
+pub fn widest(mut filters: Vec<String>) -> Vec<String> {
+    filters.sort_unstable();
+    filters.dedup();
+    let all = filters.clone();
+    filters.retain(|filter| !all.iter().any(|other| other != filter && covers(other, filter)));
+    filters
+}
+
+/// Returns whether every topic that fits `filter` fits `wide` too. Filters of templates know no `#`.
+fn covers(wide: &str, filter: &str) -> bool {
+    wide.split('/').count() == filter.split('/').count()
+        && wide.split('/').zip(filter.split('/')).all(|(wide, level)| wide == "+" || wide == level)
 }
 
 async fn until(at: Option<Instant>) {
@@ -355,14 +379,13 @@ impl Inbox {
         }
     }
 
-    /// Takes the pipeline's words in, and passes on what can be passed on.
-    fn pass_words_on(&mut self, requests: &Requests) -> Result<(), Error> {
+    /// Takes in what the pipeline has said.
+    fn hear_words(&mut self) {
         let heard =
             std::mem::take(&mut *self.words.heard.lock().unwrap_or_else(PoisonError::into_inner));
         for (token, outcome) in heard {
             self.settle(token, outcome);
         }
-        self.acknowledge(requests)
     }
 
     fn settle(&mut self, token: u64, outcome: Outcome) {
@@ -380,13 +403,17 @@ impl Inbox {
         }
     }
 
+    /// Returns the first publication, if there is nothing to wait for, and forgets it.
+    fn next_done(&mut self) -> Option<Ticket> {
+        let done = self.pending.pop_front_if(|pending| matches!(pending.stage, Stage::Done))?;
+        self.first_token += 1;
+        Some(done.ticket)
+    }
+
     /// Acknowledges from the first on as far as there is nothing to wait for.
     fn acknowledge(&mut self, requests: &Requests) -> Result<(), Error> {
-        while let Some(Pending { stage: Stage::Done, .. }) = self.pending.front()
-            && let Some(done) = self.pending.pop_front()
-        {
-            self.first_token += 1;
-            requests.acknowledge(done.ticket)?;
+        while let Some(ticket) = self.next_done() {
+            requests.acknowledge(ticket)?;
         }
         Ok(())
     }
@@ -405,5 +432,24 @@ impl Inbox {
         for (token, frame) in again {
             self.hand_over(frame, Some(token)).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_another_covers_is_left_out() {
+        let filters = ["a/+/up", "a/b/up", "a/+/+", "x/+", "x/+", "+/c/d/e"];
+        let kept = widest(filters.map(str::to_owned).to_vec());
+        assert_eq!(kept, ["+/c/d/e", "a/+/+", "x/+"]);
+    }
+
+    #[test]
+    fn a_login_shows_no_password() {
+        let login = Login::new("gateway".into(), Some("geheim".into()));
+        let shown = format!("{login:?}");
+        assert!(shown.contains("gateway") && !shown.contains("geheim"), "{shown}");
     }
 }
