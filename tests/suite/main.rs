@@ -4,6 +4,7 @@
 #![allow(missing_docs, unreachable_pub, reason = "tests are read by their names")]
 
 mod config;
+mod external_broker;
 mod gateway;
 mod http_sms;
 mod modem_driver;
