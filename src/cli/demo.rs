@@ -271,7 +271,7 @@ impl Timeline {
                     self.show(&news);
                 }
                 Err(RecvError::Lagged(missed)) => {
-                    print::line(&format!("… {missed} events not shown"))
+                    print::line(&format!("… {missed} events not shown"));
                 }
                 Err(RecvError::Closed) => return,
             }
@@ -499,7 +499,7 @@ impl Summary {
         match &self.as_expected {
             Ok(()) => print::line(&style.paint("32", "  as it should be")),
             Err(words) => {
-                print::line(&style.paint("31", &format!("  NOT as it should be: {words}")))
+                print::line(&style.paint("31", &format!("  NOT as it should be: {words}")));
             }
         }
     }

@@ -184,11 +184,9 @@ pub(crate) fn level(minute: i64, centimetres: i32) -> String {
 /// A rise that both gauges see: danger.
 fn flood(site: &Site) -> bool {
     let rise: String = (0..10).map(|i| level(i64::from(i) * 5, 80 + i * 40)).collect();
-    let other: String = (0..10)
-        .map(|i| {
-            format!("[{{\"n\":\"level\",\"u\":\"m\",\"v\":{:.2}}}]\n", 0.8 + f64::from(i) * 0.4)
-        })
-        .collect();
+    let levels = (0..10).map(|i| 0.8 + f64::from(i) * 0.4);
+    let packs = levels.map(|v| format!("[{{\"n\":\"level\",\"u\":\"m\",\"v\":{v:.2}}}]"));
+    let other = packs.collect::<Vec<_>>().join("\n") + "\n";
     site.mosquitto("field/mto-juu/up", &rise, 20) && site.mosquitto("senml/mto-kati", &other, 20)
 }
 

@@ -4,6 +4,7 @@
 use kengele::app::convert;
 use kengele::config::Source;
 use kengele::domain::engine::{Effect, Engine, Input};
+use kengele::domain::reading::Quality;
 use kengele::domain::rule::NodeIndex;
 use kengele::domain::time::Timestamp;
 use kengele::domain::warning::{Level, NoticeKind, Reason};
@@ -122,7 +123,6 @@ fn every_scenario_warns_of_what_it_must_and_of_nothing_else_whatever_the_seed() 
 fn broken_sensors_show_every_kind_of_fault_to_the_technician() {
     let told = live(1, Scenario::SensorFaults);
     let has = |wanted: fn(&NoticeKind) -> bool| told.notices.iter().any(wanted);
-    use kengele::domain::reading::Quality;
     assert!(has(|n| *n == NoticeKind::Silent), "{:?}", told.notices);
     assert!(has(|n| *n == NoticeKind::HeardAgain), "{:?}", told.notices);
     assert!(has(|n| *n == NoticeKind::ClockStepped), "{:?}", told.notices);
