@@ -287,11 +287,10 @@ fn client_tls(ca_file: Option<&FilePath>) -> anyhow::Result<Arc<rustls::ClientCo
     match ca_file {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some(path) => {
-            let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(path)
-                .and_then(Iterator::collect)
-                .with_context(|| {
-                    format!("cannot read the certificate authority {}", path.display())
-                })?;
+            let certificates: Vec<CertificateDer<'static>> =
+                CertificateDer::pem_file_iter(path).and_then(Iterator::collect).with_context(
+                    || format!("cannot read the certificate authority {}", path.display()),
+                )?;
             let (taken, _) = roots.add_parsable_certificates(certificates);
             if taken == 0 {
                 bail!("{} holds no certificate authority", path.display());

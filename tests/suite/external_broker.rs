@@ -343,9 +343,10 @@ async fn a_broker_that_has_forgotten_the_session_is_subscribed_to_anew() {
 }
 
 /// Makes a certificate authority and a certificate of `localhost` that it signed, in PEM: authority, certificate, key.
-fn certificates() -> (String, String, String) {
+fn certificates(name: &str) -> (String, String, String) {
     let authority_key = rcgen::KeyPair::generate().unwrap();
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.distinguished_name.push(rcgen::DnType::CommonName, name);
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let certificate = authority.self_signed(&authority_key).unwrap();
     let issuer = rcgen::Issuer::new(authority, authority_key);
@@ -358,9 +359,9 @@ fn certificates() -> (String, String, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn over_tls_only_a_broker_with_the_right_authority_is_heard() {
     let mut site = Site::new().await;
-    let (authority, certificate, key) = certificates();
+    let (authority, certificate, key) = certificates("right");
     let files = [("ca.pem", &authority), ("cert.pem", &certificate), ("key.pem", &key)];
-    let (other_authority, ..) = certificates();
+    let (other_authority, ..) = certificates("wrong");
     fs::write(site.file("ca.pem"), &authority).unwrap();
     fs::write(site.file("other-ca.pem"), &other_authority).unwrap();
     let certs = TempDir::new().unwrap();
@@ -411,10 +412,8 @@ async fn a_wrong_password_is_said_and_the_other_brokers_are_heard_and_it_heals()
     let options = options.replace("@/passwords", &passwords.display().to_string());
     let guarded = Mosquitto::new(&options).await;
     fs::write(net.site.file("secrets/brokers"), "of-the-gateway\n").unwrap();
-    let login = format!(
-        "user = \"gateway\"\npassword_file = \"{}\"",
-        net.site.file("secrets/brokers")
-    );
+    let login =
+        format!("user = \"gateway\"\npassword_file = \"{}\"", net.site.file("secrets/brokers"));
     for (protocol, name) in PROTOCOLS.iter().zip(["guarded-three", "guarded-five"]) {
         let login = format!("{login}\nclient_id = \"{name}\"");
         add_broker(&net.site, name, "mqtt", guarded.port, protocol, &login);

@@ -28,7 +28,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// Publications without the pipeline's word. With as many of them nothing more is read; a broker of MQTT 5 is told so.
-const INFLIGHT_MAX: u16 = 512;
+/// After a broken connection all of them may come again: the engine knows as many of one sensor (`domain::window`).
+const INFLIGHT_MAX: u16 = 128;
 /// Longest publication that is taken: the listener's own bound. A broker of MQTT 5 keeps longer ones to itself.
 const PACKET_BYTES_MAX: u32 = 64 * 1024;
 /// Wait before what could not be stored is handed over again: as often as the pipeline tries the disk.
@@ -389,7 +390,8 @@ impl Inbox {
     }
 
     fn settle(&mut self, token: u64, outcome: Outcome) {
-        let place = token.checked_sub(self.first_token).and_then(|place| usize::try_from(place).ok());
+        let place =
+            token.checked_sub(self.first_token).and_then(|place| usize::try_from(place).ok());
         let Some(pending) = place.and_then(|place| self.pending.get_mut(place)) else { return };
         match (outcome, std::mem::replace(&mut pending.stage, Stage::Done)) {
             (Outcome::NotStored, Stage::Asked(frame) | Stage::Withheld(frame)) => {

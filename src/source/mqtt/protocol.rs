@@ -122,8 +122,7 @@ fn transport(settings: &Settings) -> Transport {
 }
 
 fn options_v3(settings: &Settings) -> rumqttc::MqttOptions {
-    let mut options =
-        rumqttc::MqttOptions::new(&settings.client_id, &settings.host, settings.port);
+    let mut options = rumqttc::MqttOptions::new(&settings.client_id, &settings.host, settings.port);
     options
         .set_transport(transport(settings))
         .set_keep_alive(settings.keep_alive.clamp(KEEP_ALIVE_MIN, KEEP_ALIVE_MAX))
@@ -326,9 +325,11 @@ fn error_v3(error: rumqttc::ConnectionError) -> Error {
             Code::RefusedProtocolVersion => BAD_VERSION,
             Code::ServiceUnavailable | Code::Success => UNAVAILABLE,
         }),
-        ConnectionError::MqttState(StateError::ConnectionAborted | StateError::Io(_)) => {
-            Error::Closed
-        }
+        ConnectionError::MqttState(
+            StateError::ConnectionAborted
+            | StateError::Io(_)
+            | StateError::Deserialization(rumqttc::mqttbytes::Error::Io(_)),
+        ) => Error::Closed,
         ConnectionError::MqttState(error) => Error::Protocol(Box::new(error)),
         error @ (ConnectionError::NotConnAck(_) | ConnectionError::RequestsDone) => {
             Error::Protocol(Box::new(error))
@@ -341,8 +342,9 @@ fn error_v5(error: v5::ConnectionError) -> Error {
     use v5::{ConnectionError, StateError};
     match error {
         ConnectionError::Io(error) => Error::Unreachable(error),
-        ConnectionError::Timeout(_)
-        | ConnectionError::MqttState(StateError::AwaitPingResp) => Error::Silent,
+        ConnectionError::Timeout(_) | ConnectionError::MqttState(StateError::AwaitPingResp) => {
+            Error::Silent
+        }
         ConnectionError::Tls(error) => tls_error(error),
         ConnectionError::ConnectionRefused(code) => Error::Refused(match code {
             Code::BadUserNamePassword => BAD_LOGIN,
@@ -366,9 +368,11 @@ fn error_v5(error: v5::ConnectionError) -> Error {
             | Code::UnspecifiedError
             | Code::Success => UNAVAILABLE,
         }),
-        ConnectionError::MqttState(StateError::ConnectionAborted | StateError::Io(_)) => {
-            Error::Closed
-        }
+        ConnectionError::MqttState(
+            StateError::ConnectionAborted
+            | StateError::Io(_)
+            | StateError::Deserialization(v5::mqttbytes::Error::Io(_)),
+        ) => Error::Closed,
         ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => {
             ended(reason_code)
         }
