@@ -440,6 +440,117 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
+    use rumqttc::QoS;
+
+    fn publication(id: u16) -> Publication {
+        Publication {
+            ticket: Ticket { qos: QoS::AtLeastOnce, id },
+            dup: false,
+            retain: false,
+            topic: Some(Arc::from("field/a/up")),
+            payload: Bytes::from_static(b"{}"),
+        }
+    }
+
+    /// An inbox, and the end of the pipeline.
+    fn inbox() -> (Inbox, mpsc::Receiver<Envelope>) {
+        let (frames, frames_in) = mpsc::channel(4 * usize::from(INFLIGHT_MAX));
+        (Inbox::new(Arc::from("broker"), frames, Arc::default()), frames_in)
+    }
+
+    fn settle(envelope: Envelope, outcome: Outcome) {
+        envelope.receipt.unwrap().settle(outcome);
+    }
+
+    fn done(inbox: &mut Inbox) -> Vec<u16> {
+        inbox.hear_words();
+        std::iter::from_fn(|| inbox.next_done()).map(|ticket| ticket.id).collect()
+    }
+
+    #[tokio::test]
+    async fn publications_are_acknowledged_in_the_order_in_which_they_came() {
+        let (mut inbox, mut pipeline) = inbox();
+        for id in [7, 3, 5] {
+            inbox.take(publication(id)).await;
+        }
+        let [first, second, third] = std::array::from_fn(|_| pipeline.try_recv().unwrap());
+        assert!(done(&mut inbox).is_empty(), "nothing is on disk");
+        settle(third, Outcome::Committed);
+        assert!(done(&mut inbox).is_empty());
+        settle(first, Outcome::Committed);
+        assert_eq!(done(&mut inbox), [7]);
+        settle(second, Outcome::Refused);
+        assert_eq!(done(&mut inbox), [3, 5], "what is refused would come for ever");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_stored_is_handed_over_again_until_it_is() {
+        let (mut inbox, mut pipeline) = inbox();
+        inbox.take(publication(1)).await;
+        inbox.take(publication(2)).await;
+        settle(pipeline.try_recv().unwrap(), Outcome::NotStored);
+        settle(pipeline.try_recv().unwrap(), Outcome::Committed);
+        assert!(done(&mut inbox).is_empty());
+        assert!(inbox.retry_at.is_some());
+        for outcome in [Outcome::NotStored, Outcome::Committed] {
+            inbox.hand_over_again().await;
+            let again = pipeline.try_recv().unwrap();
+            assert!(again.frame.redelivered && pipeline.try_recv().is_err());
+            settle(again, outcome);
+            inbox.hear_words();
+        }
+        assert!(inbox.has_room() && inbox.open == 0);
+        assert_eq!(done(&mut inbox), [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn what_the_pipeline_loses_is_not_acknowledged() {
+        let (mut inbox, mut pipeline) = inbox();
+        inbox.take(publication(1)).await;
+        drop(pipeline.try_recv().unwrap());
+        assert!(done(&mut inbox).is_empty() && inbox.retry_at.is_some());
+        drop(pipeline);
+        inbox.take(publication(2)).await;
+        inbox.hand_over_again().await;
+        assert!(done(&mut inbox).is_empty(), "a pipeline that has ended stores nothing");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_taken_is_acknowledged_in_its_turn_and_goes_nowhere() {
+        let (mut inbox, mut pipeline) = inbox();
+        inbox.take(publication(1)).await;
+        inbox.take(Publication { retain: true, ..publication(2) }).await;
+        let long = Bytes::from(vec![b' '; PACKET_BYTES_MAX as usize + 1]);
+        inbox.take(Publication { payload: long, ..publication(3) }).await;
+        inbox.take(Publication { topic: None, ..publication(4) }).await;
+        assert!(done(&mut inbox).is_empty());
+        settle(pipeline.try_recv().unwrap(), Outcome::Committed);
+        assert!(pipeline.try_recv().is_err());
+        assert_eq!(done(&mut inbox), [1, 2, 3, 4]);
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_word_about_qos_0() {
+        let (mut inbox, mut pipeline) = inbox();
+        let ticket = Ticket { qos: QoS::AtMostOnce, id: 0 };
+        inbox.take(Publication { ticket, ..publication(0) }).await;
+        assert!(pipeline.try_recv().unwrap().receipt.is_none());
+        assert!(done(&mut inbox).is_empty() && inbox.pending.is_empty());
+    }
+
+    #[tokio::test]
+    async fn reading_rests_while_too_much_is_unsettled() {
+        let (mut inbox, mut pipeline) = inbox();
+        for id in 1..=INFLIGHT_MAX {
+            assert!(inbox.has_room());
+            inbox.take(publication(id)).await;
+        }
+        assert!(!inbox.has_room());
+        settle(pipeline.try_recv().unwrap(), Outcome::Committed);
+        assert_eq!(done(&mut inbox), [1]);
+        assert!(inbox.has_room());
+    }
 
     #[test]
     fn a_filter_that_another_covers_is_left_out() {

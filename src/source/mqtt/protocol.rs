@@ -74,8 +74,8 @@ pub(super) struct Publication {
 /// What an acknowledgement names.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ticket {
-    qos: QoS,
-    id: u16,
+    pub(super) qos: QoS,
+    pub(super) id: u16,
 }
 
 impl Ticket {
