@@ -5,7 +5,7 @@ use crate::config::{self, Config, Loaded, Outside, SegmentCount, Source, Timezon
 use crate::domain::outbox::Policy;
 use crate::domain::plan::Wording;
 use crate::pipeline::{Route, Rules};
-use crate::source::broker;
+use crate::source::{broker, mqtt};
 use crate::wire::payload::{Field, Format, Path, PayloadMap, TimeField, TimeUnit};
 use crate::wire::segment;
 use crate::wire::topic::Template;
@@ -246,6 +246,63 @@ fn tls(files: &config::TlsFiles) -> anyhow::Result<Arc<rustls::ServerConfig>> {
         .with_single_cert(chain, key)
         .context("the certificate and its key do not go together")?;
     Ok(Arc::new(server))
+}
+
+/// Returns what the client of a broker that others run is told.
+///
+/// # Errors
+///
+/// When the password or the certificate authority cannot be read.
+pub fn broker(
+    config: &Config,
+    broker: &config::Broker,
+    seed: u64,
+) -> anyhow::Result<mqtt::Settings> {
+    let heard = |topic: &&config::Topic| topic.from.is_empty() || topic.from.contains(&broker.name);
+    let filter = |topic: &config::Topic| Ok(Template::parse(&topic.template)?.filter(None));
+    let filters: Vec<String> =
+        config.topics.iter().filter(heard).map(filter).collect::<anyhow::Result<_>>()?;
+    let password = broker.password_file.as_deref().map(secret).transpose()?;
+    Ok(mqtt::Settings {
+        name: broker.name.clone(),
+        host: broker.host.clone(),
+        port: broker.port,
+        tls: broker.tls.then(|| client_tls(broker.ca_file.as_deref())).transpose()?,
+        version: match broker.protocol {
+            config::Protocol::V3 => mqtt::Version::V3,
+            config::Protocol::V5 => mqtt::Version::V5,
+        },
+        client_id: broker.client_id.clone(),
+        login: broker.user.clone().map(|user| mqtt::Login::new(user, password)),
+        keep_alive: broker.keep_alive,
+        session_expiry: broker.session_expiry,
+        filters: mqtt::widest(filters),
+        seed,
+    })
+}
+
+/// Trusts the authorities in `ca_file`, or the public ones.
+fn client_tls(ca_file: Option<&FilePath>) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+    let mut roots = rustls::RootCertStore::empty();
+    match ca_file {
+        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        Some(path) => {
+            let certificates: Vec<CertificateDer<'static>> =
+                CertificateDer::pem_file_iter(path).and_then(Iterator::collect).with_context(
+                    || format!("cannot read the certificate authority {}", path.display()),
+                )?;
+            let (taken, _) = roots.add_parsable_certificates(certificates);
+            if taken == 0 {
+                bail!("{} holds no certificate authority", path.display());
+            }
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(client))
 }
 
 /// Returns what a modem is told. Every time is divided by `factor`, for demonstrations.

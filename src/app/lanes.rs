@@ -73,7 +73,7 @@ pub(super) async fn start(
 }
 
 /// Different at every start, so that references and jitter are.
-fn seed() -> u64 {
+pub(super) fn seed() -> u64 {
     let clocks = super::clock::Clocks::read();
     clocks.unix_ms.cast_unsigned().rotate_left(20) ^ clocks.uptime_ms.cast_unsigned()
 }

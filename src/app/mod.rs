@@ -13,7 +13,7 @@ use crate::domain::outbox::Outbox;
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::warning::{Alert, MessageType};
 use crate::pipeline::{Command, Outlets, Pipeline, Rules};
-use crate::source::broker;
+use crate::source::{broker, mqtt as brokers};
 use crate::store::Store;
 use crate::supervise::{Stop, Tasks};
 use crate::telemetry::{Clock, Telemetry};
@@ -150,6 +150,11 @@ impl Gateway {
             mqtt = bound.addresses();
             listener = Some(bound.handle());
             tasks.spawn("listener", bound.run(tasks.stop_signal()));
+        }
+        for (settings, number) in config.brokers.iter().zip(0..) {
+            let settings = convert::broker(config, settings, lanes::seed() ^ number)?;
+            let client = brokers::Client::new(settings, frames.clone());
+            tasks.spawn("broker", client.run(tasks.stop_signal()));
         }
         let hands = Hands {
             commands,

@@ -24,7 +24,7 @@ const AMINA: &str = "+255700000001";
 const BEGIN_S: i64 = 1_793_595_600;
 
 /// A village whose gateway is a process of its own.
-struct Site {
+pub(crate) struct Site {
     folder: TempDir,
     mqtt: SocketAddr,
     carrier: Carrier,
@@ -34,7 +34,7 @@ struct Site {
 }
 
 impl Site {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let carrier = Carrier::seeded(1);
         let settings =
@@ -63,11 +63,11 @@ impl Site {
         site
     }
 
-    fn file(&self, name: &str) -> String {
+    pub(crate) fn file(&self, name: &str) -> String {
         self.folder.path().join(name).to_string_lossy().into_owned()
     }
 
-    fn database(&self) -> PathBuf {
+    pub(crate) fn database(&self) -> PathBuf {
         self.folder.path().join("data/kengele.db")
     }
 
@@ -78,7 +78,7 @@ impl Site {
     }
 
     /// Runs a command of the program to its end, and returns what it prints.
-    fn kengele(&self, arguments: &[&str]) -> String {
+    pub(crate) fn kengele(&self, arguments: &[&str]) -> String {
         let output = self.command().args(arguments).output().unwrap();
         assert!(
             output.status.success(),
@@ -88,12 +88,12 @@ impl Site {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn ask(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Value {
         let arguments: Vec<&str> = ["--json"].iter().chain(arguments).copied().collect();
         serde_json::from_str(&self.kengele(&arguments)).unwrap()
     }
 
-    async fn start(&mut self) {
+    pub(crate) async fn start(&mut self) {
         let log = fs::File::options().create(true).append(true).open(self.file("log")).unwrap();
         let mut command = self.command();
         command.arg("run").stdout(Stdio::null()).stderr(log);
@@ -106,13 +106,13 @@ impl Site {
     }
 
     /// Kills the gateway as a power cut does.
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let mut daemon = self.daemon.take().unwrap();
         daemon.kill().unwrap();
         daemon.wait().unwrap();
     }
 
-    async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         let mut daemon = self.daemon.take().unwrap();
         let pid = nix::unistd::Pid::from_raw(i32::try_from(daemon.id()).unwrap());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
@@ -120,7 +120,7 @@ impl Site {
         assert!(daemon.wait().unwrap().success(), "{}", self.log());
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.file("log")).unwrap_or_default()
     }
 
@@ -167,7 +167,7 @@ impl Drop for Site {
     }
 }
 
-fn level(minute: i64, centimetres: i32) -> String {
+pub(crate) fn level(minute: i64, centimetres: i32) -> String {
     format!("{{\"level\":{centimetres},\"battery\":3.8,\"ts\":{}}}\n", BEGIN_S + minute * 60)
 }
 
@@ -319,7 +319,7 @@ fn kills() -> u32 {
 }
 
 /// What one gauge publishes in a campaign: a river that rises and falls, one reading a second of its own time.
-fn river(node: &'static str, count: i64) -> Vec<Publication> {
+pub(crate) fn river(node: &'static str, count: i64) -> Vec<Publication> {
     (0..count)
         .map(|n| {
             let wave = (n % 400 - 200).abs();

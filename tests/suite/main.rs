@@ -11,6 +11,7 @@
 
 mod command_line;
 mod config;
+mod external_broker;
 mod gateway;
 mod http_sms;
 mod modem_driver;

@@ -1,1 +1,0 @@
-//! Client of MQTT brokers that others run.
