@@ -6,6 +6,8 @@
 pub mod frame;
 pub mod message;
 pub mod node;
+pub mod outbox;
+pub mod planted;
 pub mod quantity;
 pub mod reading;
 pub mod recipient;

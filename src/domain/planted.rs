@@ -1,0 +1,85 @@
+//! Deliberate faults, for the seeded search to find: a search that misses them proves nothing by passing.
+//!
+//! Without the cargo feature `planted` no fault can be turned on, and [`is`] is the constant `false`.
+
+/// One deliberate fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Bug {
+    /// The outbox hands out a text whose attempt has not been given to the store.
+    AttemptNotStoredFirst,
+    /// The outbox takes an attempt that a restart cut short for one that never began.
+    RecoveryForgetsWriting,
+    /// The outbox sends advice again when its fate is unknown.
+    UnknownAdviceResent,
+    /// The outbox does not mark the text that may be a second copy.
+    DuplicateUnmarked,
+    /// The outbox sends what has expired.
+    ExpiredSent,
+    /// The outbox believes a receipt whose reference fits, whoever it is about.
+    ReceiptByReferenceAlone,
+    /// The outbox tells the all-clear to people who never heard of the warning.
+    AllClearToEverybody,
+    /// The outbox never tells the all-clear to those whose text was in flight when the warning ended.
+    AllClearMissed,
+    /// The outbox goes on sending what a later alert has replaced.
+    SupersededSent,
+    /// The outbox lets the budget hold danger back.
+    BudgetBlocksDanger,
+    /// The outbox lets advice overdraw the budget.
+    AdviceOverdraws,
+    /// The outbox tries the next channel while the network still has the text.
+    FailoverInFlight,
+    /// The outbox gives a delivery that has ended a second end.
+    SecondEnd,
+    /// The outbox serves the oldest first, whatever its priority.
+    PriorityIgnored,
+    /// The outbox comes back sooner than the network asked.
+    RetryAfterIgnored,
+}
+
+impl Bug {
+    /// The faults of the outbox.
+    pub const OUTBOX: [Self; 15] = [
+        Self::AttemptNotStoredFirst,
+        Self::RecoveryForgetsWriting,
+        Self::UnknownAdviceResent,
+        Self::DuplicateUnmarked,
+        Self::ExpiredSent,
+        Self::ReceiptByReferenceAlone,
+        Self::AllClearToEverybody,
+        Self::AllClearMissed,
+        Self::SupersededSent,
+        Self::BudgetBlocksDanger,
+        Self::AdviceOverdraws,
+        Self::FailoverInFlight,
+        Self::SecondEnd,
+        Self::PriorityIgnored,
+        Self::RetryAfterIgnored,
+    ];
+}
+
+#[cfg(feature = "planted")]
+thread_local! {
+    /// The one place where the pure core remembers something; it exists only in a build that is there to be wrong.
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Turns one fault on for this thread, or all of them off.
+#[cfg(feature = "planted")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+/// Returns whether `bug` is turned on.
+#[cfg(feature = "planted")]
+#[must_use]
+pub fn is(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// Returns whether `bug` is turned on: never, in this build.
+#[cfg(not(feature = "planted"))]
+#[must_use]
+pub const fn is(_: Bug) -> bool {
+    false
+}
