@@ -22,7 +22,7 @@ pub const UNKNOWN_WINDOW: Duration = Duration::from_secs(90);
 pub const RETRY_DELAY_MIN: Duration = Duration::from_secs(15);
 
 /// Longest wait between two attempts: short against the life of an alert, long for a network that is down.
-pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(600);
+pub const RETRY_DELAY_MAX: Duration = Duration::from_mins(10);
 
 /// Wait after a channel was found to be down, so that a channel that comes and goes is not tried in a tight loop.
 pub const DOWN_DELAY: Duration = Duration::from_secs(5);
