@@ -3,4 +3,5 @@
 
 #![allow(missing_docs, unreachable_pub, reason = "tests are read by their names")]
 
+mod outbox_search;
 mod peers;
