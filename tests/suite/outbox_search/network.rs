@@ -272,6 +272,18 @@ impl Network {
         }
     }
 
+    /// Notes that the gateway is told of a segment that was given up; a provider that drops a repetition gave both
+    /// submissions the same reference.
+    pub fn give_up(&mut self, index: usize, segment: usize) {
+        let channel = self.truths[index].channel;
+        let reference = self.truths[index].references[segment].clone();
+        let shared = |t: &&mut Truth| t.channel == channel && t.references.contains(&reference);
+        let delivery = self.truths[index].delivery;
+        for truth in self.truths.iter_mut().filter(|t| t.delivery == delivery).filter(shared) {
+            truth.given_up = true;
+        }
+    }
+
     /// Returns after how long each copy of a receipt reaches the gateway.
     pub fn receipts(&self, dice: &mut Dice) -> Vec<Duration> {
         if self.healthy {

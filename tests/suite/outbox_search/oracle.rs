@@ -29,12 +29,13 @@ pub struct Lane {
 #[derive(Default)]
 pub struct Oracle {
     pub budget: Option<Budget>,
-    /// Attempts that were stored, begun or not, when a crash hid what came of them.
-    pub hidden: BTreeMap<DeliveryId, u32>,
+    /// Deliveries of which an attempt was stored, and not begun, when a crash came: the gateway cannot know that.
+    pub hidden: BTreeSet<DeliveryId>,
+    /// The same, though it was found out later.
+    pub ever_hidden: BTreeSet<DeliveryId>,
     /// The earliest moment at which the network wants to hear of a delivery again, by channel.
     pub asked: BTreeMap<(DeliveryId, &'static str), Timestamp>,
     pub told_at_end: BTreeMap<DeliveryId, bool>,
-    pub lies: BTreeSet<DeliveryId>,
 }
 
 type Judged = Result<(), String>;
@@ -92,15 +93,28 @@ impl Oracle {
         self.judge_repetition(store, network, row, &before)?;
         self.judge_budget(store, network, row, now)?;
         self.judge_all_clear(store, network, row)?;
-        for other in store.deliveries.values() {
-            let overtaken = other.priority < row.priority
-                && (other.priority == Priority::Danger || self.budget.is_none());
-            // While the row was being stored the lane was taken: what came since then waits for one.
-            let chosen = store.attempts.values().filter(|a| a.delivery == id).map(|a| a.started);
-            let chosen = chosen.max().unwrap_or(now);
-            if overtaken && other.created < chosen && could_go(store, lanes, other, channel, chosen)
-            {
-                return Err(format!("P5: {id:?} goes before {:?}", other.id));
+        Ok(())
+    }
+
+    /// Judges the choice of what goes next on a lane, when it is made.
+    pub fn judge_claim(
+        &self,
+        store: &Store,
+        lanes: &BTreeMap<&'static str, Lane>,
+        channel: &'static str,
+        chosen: DeliveryId,
+        now: Timestamp,
+    ) -> Judged {
+        let lane = &lanes[channel];
+        if lane.busy.is_some() || !lane.up || now < lane.free_at {
+            return Err(format!("{chosen:?} is chosen for {channel}, which is not free"));
+        }
+        let priority = store.deliveries[&chosen].priority;
+        for other in store.deliveries.values().filter(|other| other.priority < priority) {
+            // The budget may hold a warning back that is longer than the advice after it.
+            let judged = other.priority == Priority::Danger || self.budget.is_none();
+            if judged && could_go(store, lanes, other, channel, now) {
+                return Err(format!("P5: {chosen:?} goes before {:?}", other.id));
             }
         }
         Ok(())
@@ -122,8 +136,7 @@ impl Oracle {
             return Err(format!("{:?} leaves again while a network has it", row.id));
         }
         let doubtful = before.iter().filter(|t| is_doubtful(t)).count();
-        let hidden = self.hidden.get(&row.id).copied().unwrap_or(0);
-        if doubtful == 0 && hidden == 0 {
+        if doubtful == 0 && !self.hidden.contains(&row.id) {
             return Ok(());
         }
         if row.priority != Priority::Danger {
@@ -177,7 +190,8 @@ impl Oracle {
         Err(format!("P4: {:?} clears for somebody who was never told", row.id))
     }
 
-    /// Returns whether an earlier text about `warning` may have reached `recipient`, as far as the gateway can know.
+    /// Returns whether an earlier text about `warning` may have reached `recipient`, as far as the gateway knew at any
+    /// time: an all-clear too many is better than one too few.
     fn may_have_heard(
         &self,
         store: &Store,
@@ -191,7 +205,7 @@ impl Oracle {
                 && row.alert().is_some_and(|(of, _)| of == warning)
         };
         store.deliveries.values().filter(about).any(|row| {
-            self.hidden.contains_key(&row.id)
+            self.ever_hidden.contains(&row.id)
                 || network.truths.iter().any(|t| t.delivery == row.id && t.known != Known::NotLeft)
         })
     }
@@ -272,7 +286,7 @@ impl Oracle {
                 End::Expired if row.ended.is_some_and(|at| at < row.expires) && !taken => {
                     return Err(format!("{id:?} ended as expired before it did"));
                 }
-                End::Unknown if unknowable == 0 && !self.hidden.contains_key(&id) => {
+                End::Unknown if unknowable == 0 && !self.hidden.contains(&id) => {
                     return Err(format!("{id:?} is said to be unknown and is not"));
                 }
                 End::Expired | End::Failed

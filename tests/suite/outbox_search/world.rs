@@ -1,7 +1,7 @@
 //! The random world of one seed: alerts, people, two channels, a store that forgets what was not committed, and crashes.
 
 use super::dice::Dice;
-use super::network::{Fate, HTTP, Known, MODEM, Network};
+use super::network::{Fate, HTTP, Known, MODEM, Network, Truth};
 use super::oracle::{Lane, Oracle, Store};
 use super::plan::{self, Plan};
 use kengele::domain::message::{DeliveryId, ReceiptState, Submission, Submitted};
@@ -382,7 +382,11 @@ impl World {
 
     fn apply_pending(&mut self) {
         if let Some((truth, known)) = self.pending.take() {
-            self.network.truths[truth].known = known;
+            let truth = &mut self.network.truths[truth];
+            truth.known = known;
+            if let Fate::Retry { after: Some(after) } = truth.fate {
+                self.oracle.asked.insert((truth.delivery, truth.channel), self.now + after);
+            }
         }
         for delivery in std::mem::take(&mut self.pending_not_left) {
             self.oracle.hidden.remove(&delivery);
@@ -405,10 +409,9 @@ impl World {
             for channel in [MODEM, HTTP] {
                 let Some(claim) = self.outbox().claim(channel, now) else { continue };
                 moved = true;
+                let (store, lanes) = (&self.store, &self.lanes);
+                self.oracle.judge_claim(store, lanes, channel, claim.delivery, now)?;
                 let lane = self.lanes.get_mut(channel).expect("a claim names a lane that exists");
-                if lane.busy.is_some() || !lane.up {
-                    return Err(Halt::Wrong(format!("a claim on {channel}, busy or down")));
-                }
                 lane.busy = Some(claim.delivery);
                 let segments = u32::from(self.store.deliveries[&claim.delivery].segments);
                 lane.free_at = now + lane.interval * segments;
@@ -533,9 +536,6 @@ impl World {
             ) => Known::NotLeft,
         };
         self.free(channel, None);
-        if let Some(Submitted::Retry { after: Some(after), .. }) = &answer {
-            self.oracle.asked.insert((delivery, channel), now + *after);
-        }
         if let Some(Submitted::ChannelDown { .. }) = &answer {
             self.lanes.get_mut(channel).expect("an answer names a lane that exists").up = false;
             let mended = now + Duration::from_secs(self.dice.between(1, 1800));
@@ -567,9 +567,9 @@ impl World {
         let attempts = self.outbox().attempts();
         let ours = attempts.filter(|a| a.delivery == delivery && doubtful(&a.outcome)).last();
         let Some(attempt) = ours.cloned() else { return Ok(()) };
-        let own = self.network.truths.iter().rev();
-        let truth = own.into_iter().find(|t| t.delivery == delivery && t.at >= attempt.started);
-        let evidence = match truth {
+        let begun = |t: &Truth| t.delivery == delivery && t.at >= attempt.started;
+        let index = self.network.truths.iter().rposition(begun);
+        let evidence = match index.map(|index| &self.network.truths[index]) {
             Some(truth) if truth.open => return Ok(()),
             Some(truth) if truth.references.len() == usize::from(truth.segments) => {
                 Evidence::Left { references: truth.references.clone() }
@@ -578,10 +578,13 @@ impl World {
             Some(_) | None => Evidence::NeverLeft,
         };
         self.note(|| format!("  {evidence:?}"));
-        let not_left = evidence == Evidence::NeverLeft;
+        let left = evidence != Evidence::NeverLeft;
         let changes = self.outbox().on_evidence(delivery, evidence, now);
-        if not_left && !changes.is_empty() {
-            self.pending_not_left.push(delivery);
+        if !changes.is_empty() {
+            match index {
+                Some(index) if left => self.pending = Some((index, Known::Accepted)),
+                Some(_) | None => self.pending_not_left.push(delivery),
+            }
         }
         self.commit(&changes)
     }
@@ -590,7 +593,7 @@ impl World {
         let now = self.now;
         let channel = self.network.truths[truth].channel;
         if matches!(state, ReceiptState::Failed { .. } | ReceiptState::Expired) {
-            self.network.truths[truth].given_up = true;
+            self.network.give_up(truth, segment);
         }
         let receipt = self.network.receipt(truth, segment, state, &mut self.dice);
         let changes = self.outbox().on_receipt(channel, &receipt, now);
@@ -659,8 +662,12 @@ impl World {
             lane.free_at = Timestamp::from_millis(i64::MIN);
         }
         for row in self.store.deliveries.values() {
-            if matches!(row.state, DeliveryState::Writing { .. }) {
-                *self.oracle.hidden.entry(row.id).or_default() += 1;
+            let DeliveryState::Writing { attempt } = row.state else { continue };
+            let started = self.store.attempts[&attempt.0].started;
+            let begun = |t: &Truth| t.delivery == row.id && t.at >= started;
+            if !self.network.truths.iter().any(begun) {
+                self.oracle.hidden.insert(row.id);
+                self.oracle.ever_hidden.insert(row.id);
             }
         }
         let down = if self.dice.chance(800) { 30 } else { 3600 };
@@ -750,9 +757,4 @@ impl World {
                 .sum(),
         }
     }
-}
-
-/// Returns whether `fate` is one that no answer tells right.
-pub fn is_lie(fate: &Fate) -> bool {
-    matches!(fate, Fate::ErrorAfterAccept | Fate::OkWithoutSending)
 }
