@@ -50,15 +50,19 @@ fn every_seed_ends_as_the_promises_say() {
     }
     let mut seen: BTreeMap<String, u32> = BTreeMap::new();
     let seeds = asked("KENGELE_SEEDS").unwrap_or(SEEDS);
-    let mut submissions = 0;
+    let (mut submissions, mut rows, mut muddled) = (0, 0, 0);
     for seed in 0..seeds {
         let Ok(story) = live(seed, false) else { fail(seed) };
         submissions += story.submissions;
+        rows += story.rows;
+        muddled += story.seen.get("muddled").copied().unwrap_or(0);
         for what in story.seen.into_keys() {
             *seen.entry(what).or_default() += 1;
         }
     }
-    println!("{seeds} seeds, {submissions} submissions; seeds that saw: {seen:#?}");
+    println!(
+        "{seeds} seeds, {rows} deliveries, {submissions} submissions; seeds that saw: {seen:#?}"
+    );
     for rare in [
         "crash BeforeCommit",
         "crash AfterCommit",
@@ -80,8 +84,7 @@ fn every_seed_ends_as_the_promises_say() {
         let times = u64::from(seen.get(rare).copied().unwrap_or(0));
         assert!(times * 100 >= seeds, "{rare}: in {times} of {seeds} seeds, less than 1 %");
     }
-    let muddled = u64::from(seen.get("muddled").copied().unwrap_or(0));
-    assert!(muddled * 10 <= seeds, "{muddled} of {seeds} seeds could not be judged whole");
+    assert!(muddled * 20 <= rows, "{muddled} of {rows} deliveries could not be judged whole");
 }
 
 #[test]

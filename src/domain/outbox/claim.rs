@@ -48,14 +48,12 @@ impl Outbox {
         self.spend.segments = self.spend.segments.saturating_add(u32::from(attempt.segments));
         held.delivery.attempts += 1;
         held.delivery.state = DeliveryState::Armed { attempt: attempt.id };
-        let state = DeliveryState::Writing { attempt: attempt.id };
-        let writing = Delivery { state, ..held.delivery.clone() };
         held.attempts.push(attempt.clone());
-        let changes = if planted::is(Bug::AttemptNotStoredFirst) {
-            Vec::new()
-        } else {
-            vec![Change::Attempt(attempt), Change::Delivery(writing)]
-        };
+        let mut changes = vec![Change::Attempt(attempt)];
+        self.report(id, &mut changes);
+        if planted::is(Bug::AttemptNotStoredFirst) {
+            changes.clear();
+        }
         Some(Claim { delivery: id, attempt: self.attempt_last, changes })
     }
 

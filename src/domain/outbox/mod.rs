@@ -324,13 +324,18 @@ impl Outbox {
                     held.attempts.retain(|a| a.outcome != Outcome::Open);
                     held.delivery.state = DeliveryState::Queued;
                 }
-                DeliveryState::Writing { attempt } => {
+                // An attempt that is not stored has not begun.
+                DeliveryState::Writing { attempt } | DeliveryState::Armed { attempt }
+                    if held.attempts.iter().all(|a| a.id != attempt) =>
+                {
+                    held.delivery.state = DeliveryState::Queued;
+                    self.review(id, true, now, changes);
+                }
+                DeliveryState::Writing { attempt } | DeliveryState::Armed { attempt } => {
                     let reason = "the gateway stopped before the answer was stored".to_owned();
                     self.doubt(id, attempt, reason, Vec::new(), now, changes);
                     self.review(id, true, now, changes);
                 }
-                // Never stored; an attempt that is not stored has not begun.
-                DeliveryState::Armed { .. } => held.delivery.state = DeliveryState::Queued,
                 DeliveryState::Queued
                 | DeliveryState::Submitted { .. }
                 | DeliveryState::Unknown { .. }
@@ -390,8 +395,13 @@ impl Outbox {
         }
     }
 
+    /// Reports the row of a delivery. An armed one is stored as `Writing`: from then on bytes may go out at any time.
     fn report(&self, id: DeliveryId, changes: &mut Vec<Change>) {
-        changes.extend(self.get(id).cloned().map(Change::Delivery));
+        let Some(mut row) = self.get(id).cloned() else { return };
+        if let DeliveryState::Armed { attempt } = row.state {
+            row.state = DeliveryState::Writing { attempt };
+        }
+        changes.push(Change::Delivery(row));
     }
 }
 

@@ -111,7 +111,9 @@ pub struct Network {
     pub healthy: bool,
     pub truths: Vec<Truth>,
     /// The modem's message reference: it counts to 255 and begins again (3GPP TS 23.040 §9.2.3.6).
-    pub modem_reference: u8,
+    modem_reference: u8,
+    /// Where it begins whenever the modem does.
+    modem_reference_first: u8,
     provider_messages: u64,
     /// Whether the provider drops a repetition by its idempotency key.
     deduplicates: bool,
@@ -120,15 +122,21 @@ pub struct Network {
 
 impl Network {
     pub fn drawn(dice: &mut Dice) -> Self {
+        let modem_reference_first = u8::try_from(dice.between(235, 255)).unwrap();
         Self {
             faults: Faults::drawn(dice),
             healthy: false,
             truths: Vec::new(),
-            modem_reference: u8::try_from(dice.between(235, 255)).unwrap(),
+            modem_reference: modem_reference_first,
+            modem_reference_first,
             provider_messages: 0,
             deduplicates: dice.chance(500),
             taken_keys: BTreeMap::new(),
         }
+    }
+
+    pub fn modem_restarts(&mut self) {
+        self.modem_reference = self.modem_reference_first;
     }
 
     pub fn fate(&mut self, segments: u16, dice: &mut Dice) -> Fate {

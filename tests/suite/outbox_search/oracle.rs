@@ -3,7 +3,9 @@
 
 use super::network::{Known, Network, Truth};
 use kengele::domain::message::{DeliveryId, Priority, Submission};
-use kengele::domain::outbox::{Attempt, Budget, Change, Delivery, DeliveryState, End, day};
+use kengele::domain::outbox::{
+    Attempt, Budget, Change, Delivery, DeliveryState, End, Outcome, day,
+};
 use kengele::domain::recipient::RecipientId;
 use kengele::domain::time::Timestamp;
 use kengele::domain::warning::WarningId;
@@ -42,7 +44,7 @@ type Judged = Result<(), String>;
 
 impl Oracle {
     /// Judges rows before they are stored: an end is an end.
-    pub fn judge_change(&self, store: &Store, change: &Change) -> Judged {
+    pub fn judge_change(&self, store: &Store, network: &Network, change: &Change) -> Judged {
         let Change::Delivery(new) = change else { return Ok(()) };
         let Some(old) = store.deliveries.get(&new.id) else {
             return Err(format!("{:?} was never inserted", new.id));
@@ -52,6 +54,13 @@ impl Oracle {
         }
         if new.end().is_some() != new.ended.is_some() {
             return Err(format!("{:?} ends without a time, or the reverse", new.id));
+        }
+        if new.end() == Some(End::Delivered) {
+            let mut truths = network.truths.iter().filter(|t| t.delivery == new.id);
+            let arrived = truths.clone().any(Truth::is_copy) || truths.any(Truth::lied);
+            if !arrived && !is_muddled(store, network, new.id) {
+                return Err(format!("P3: {:?} is said to be delivered and is not", new.id));
+            }
         }
         Ok(())
     }
@@ -266,11 +275,6 @@ impl Oracle {
             }
             let taken = truths.iter().any(|t| !t.references.is_empty());
             match end {
-                End::Delivered
-                    if copies == 0 && taken && lies == 0 || end == End::Delivered && !taken =>
-                {
-                    return Err(format!("{id:?} is said to be delivered and is not"));
-                }
                 End::Accepted if !taken && lies == 0 => {
                     return Err(format!("{id:?} is said to be accepted and was not"));
                 }
@@ -361,7 +365,8 @@ pub fn is_muddled(store: &Store, network: &Network, id: DeliveryId) -> bool {
     };
     let own: Vec<&Truth> = network.truths.iter().filter(|t| t.delivery == id).collect();
     let mut guessed: BTreeSet<String> = own.iter().flat_map(|t| names(t)).collect();
-    for attempt in store.attempts.values().filter(|a| a.delivery == id) {
+    let doubtful = |a: &&Attempt| matches!(a.outcome, Outcome::Open | Outcome::Unknown { .. });
+    for attempt in store.attempts.values().filter(|a| a.delivery == id).filter(doubtful) {
         let lost = attempt.reference_before.into_iter().flat_map(|before| {
             (1..=attempt.segments).map(move |n| before.wrapping_add(n.to_le_bytes()[0]).to_string())
         });

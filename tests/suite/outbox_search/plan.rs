@@ -83,9 +83,11 @@ impl Plan {
                 plan.draw_alert(at, subject, Priority::Advice, dice);
             }
         }
-        if dice.chance(150) {
-            let at = start + Duration::from_secs(dice.below(FAULTY_HOURS * 3600));
-            plan.opt_outs.push((at, RecipientId(0)));
+        if dice.chance(300) {
+            let alert = usize::try_from(dice.below(plan.alerts.len() as u64)).unwrap();
+            let at = plan.alerts[alert].at + Duration::from_secs(dice.below(60));
+            let person = dice.below(plan.people.len() as u64);
+            plan.opt_outs.push((at, RecipientId(i64::try_from(person).unwrap())));
         }
         plan.alerts.sort_by_key(|alert| alert.at);
         plan

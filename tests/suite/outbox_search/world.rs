@@ -65,6 +65,7 @@ enum Event {
 pub struct Story {
     pub hash: u64,
     pub submissions: usize,
+    pub rows: u32,
     pub seen: BTreeMap<String, u32>,
 }
 
@@ -211,6 +212,7 @@ impl World {
     fn finish(mut self) -> Story {
         self.story.submissions = self.network.truths.len();
         for row in self.store.deliveries.values() {
+            self.story.rows += 1;
             let end = row.end().map_or("none", |end| end.as_str());
             *self.story.seen.entry(format!("end {end}")).or_default() += 1;
             if row.possible_duplicate {
@@ -303,7 +305,7 @@ impl World {
                 return true;
             }
             Event::ModemRestarts => {
-                self.network.modem_reference = 0;
+                self.network.modem_restarts();
                 return true;
             }
             Event::Heal => {
@@ -359,7 +361,7 @@ impl World {
         }
         self.boundary(Boundary::BeforeCommit)?;
         for change in changes {
-            self.oracle.judge_change(&self.store, change)?;
+            self.oracle.judge_change(&self.store, &self.network, change)?;
             self.note(|| match change {
                 Change::Delivery(d) => format!("  {:?} {:?}", d.id, d.state),
                 Change::Attempt(a) => format!("  {:?} of {:?} {:?}", a.id, a.delivery, a.outcome),
@@ -630,7 +632,7 @@ impl World {
 
     /// The modem counts its references anew; whether the gateway notices is chance.
     fn modem_restarts(&mut self) {
-        self.network.modem_reference = if self.dice.chance(500) { 0 } else { 250 };
+        self.network.modem_restarts();
         if self.dice.chance(500) && self.lanes.contains_key(MODEM) && !self.healed {
             self.channel_down(MODEM);
             let at = self.now + Duration::from_secs(self.dice.between(5, 60));
@@ -663,7 +665,8 @@ impl World {
         }
         for row in self.store.deliveries.values() {
             let DeliveryState::Writing { attempt } = row.state else { continue };
-            let started = self.store.attempts[&attempt.0].started;
+            let Some(stored) = self.store.attempts.get(&attempt.0) else { continue };
+            let started = stored.started;
             let begun = |t: &Truth| t.delivery == row.id && t.at >= started;
             if !self.network.truths.iter().any(begun) {
                 self.oracle.hidden.insert(row.id);
