@@ -215,6 +215,7 @@ impl Outbox {
         now: Timestamp,
         changes: &mut Vec<Change>,
     ) {
+        self.strike(id, attempt, &references, changes);
         let Some(held) = self.held.get_mut(&id) else { return };
         let Some(attempt) = held.attempts.iter_mut().find(|a| a.id == attempt) else { return };
         if let Some(lane) = self.lanes.get_mut(&attempt.channel) {
@@ -235,6 +236,29 @@ impl Outbox {
         held.delivery.reached = true;
         if let (Some((warning, _)), None) = (held.delivery.alert(), held.delivery.clears()) {
             self.people.note_told(warning, held.delivery.recipient);
+        }
+    }
+
+    /// A reference that the modem gave to this text is not the lost one of another.
+    fn strike(
+        &mut self,
+        id: DeliveryId,
+        attempt: AttemptId,
+        references: &[String],
+        changes: &mut Vec<Change>,
+    ) {
+        let Some(channel) = self.held.get(&id).and_then(|held| {
+            held.attempts.iter().find(|a| a.id == attempt).map(|a| a.channel.clone())
+        }) else {
+            return;
+        };
+        let given: Vec<u8> = references.iter().filter_map(|r| r.parse().ok()).collect();
+        let others = self.held.values_mut().flat_map(|held| &mut held.attempts);
+        for other in others.filter(|a| a.id != attempt && a.channel == channel) {
+            if given.iter().any(|reference| other.may_bear(*reference)) {
+                other.reference_before = None;
+                changes.push(Change::Attempt(other.clone()));
+            }
         }
     }
 
@@ -320,10 +344,8 @@ impl Outbox {
             .filter(|held| held.delivery.end().is_none() && is_to(receipt, &held.delivery.number))
             .flat_map(|held| &held.attempts)
             .filter(|attempt| {
-                let step = attempt.reference_before.map(|before| reference.wrapping_sub(before));
                 *attempt.channel == *channel
-                    && matches!(attempt.outcome, Outcome::Unknown { .. })
-                    && step.is_some_and(|n| (1..=attempt.segments).contains(&u16::from(n)))
+                    && attempt.may_bear(reference)
                     && attempt.references.iter().all(|r| r.reference != receipt.reference)
             });
         let one = fitting.next()?;
@@ -404,6 +426,13 @@ impl Outbox {
 }
 
 impl Attempt {
+    /// Returns whether the reference of one of its segments was lost and may be this.
+    fn may_bear(&self, reference: u8) -> bool {
+        let step = self.reference_before.map(|before| reference.wrapping_sub(before));
+        matches!(self.outcome, Outcome::Unknown { .. })
+            && step.is_some_and(|n| (1..=self.segments).contains(&u16::from(n)))
+    }
+
     /// Notes that the segment known by `reference` arrived; with the last of them, the whole attempt did.
     fn note_delivered(&mut self, reference: &str, now: Timestamp) {
         if let Some(known) = self.references.iter_mut().find(|r| r.reference == reference) {

@@ -24,6 +24,8 @@ pub struct Truth {
     pub delivery: DeliveryId,
     pub channel: &'static str,
     pub at: Timestamp,
+    /// When the outbox chose it: the day that its segments count for.
+    pub chosen: Timestamp,
     pub deadline: Timestamp,
     pub to: String,
     pub key: String,
@@ -176,6 +178,7 @@ impl Network {
             delivery: submission.delivery,
             channel,
             at: now,
+            chosen: now,
             deadline: now + submission.validity,
             to: submission.to.clone(),
             key: submission.idempotency_key.clone(),

@@ -4,7 +4,7 @@
 use super::network::{Known, Network, Truth};
 use kengele::domain::message::{DeliveryId, Priority, Submission};
 use kengele::domain::outbox::{
-    Attempt, Budget, Change, Delivery, DeliveryState, End, Outcome, day,
+    Attempt, AttemptId, Budget, Change, Delivery, DeliveryState, End, Outcome, day,
 };
 use kengele::domain::recipient::RecipientId;
 use kengele::domain::time::Timestamp;
@@ -31,8 +31,8 @@ pub struct Lane {
 #[derive(Default)]
 pub struct Oracle {
     pub budget: Option<Budget>,
-    /// Deliveries of which an attempt was stored, and not begun, when a crash came: the gateway cannot know that.
-    pub hidden: BTreeSet<DeliveryId>,
+    /// Attempts that were stored, and not begun, when a crash came: the gateway cannot know that.
+    pub hidden: BTreeSet<(DeliveryId, AttemptId)>,
     /// The same, though it was found out later.
     pub ever_hidden: BTreeSet<DeliveryId>,
     /// The earliest moment at which the network wants to hear of a delivery again, by channel.
@@ -100,7 +100,6 @@ impl Oracle {
             return Err(format!("{id:?} leaves before the network wants it again"));
         }
         self.judge_repetition(store, network, row, &before)?;
-        self.judge_budget(store, network, row, now)?;
         self.judge_all_clear(store, network, row)?;
         Ok(())
     }
@@ -109,6 +108,7 @@ impl Oracle {
     pub fn judge_claim(
         &self,
         store: &Store,
+        network: &Network,
         lanes: &BTreeMap<&'static str, Lane>,
         channel: &'static str,
         chosen: DeliveryId,
@@ -118,7 +118,9 @@ impl Oracle {
         if lane.busy.is_some() || !lane.up || now < lane.free_at {
             return Err(format!("{chosen:?} is chosen for {channel}, which is not free"));
         }
-        let priority = store.deliveries[&chosen].priority;
+        let row = &store.deliveries[&chosen];
+        self.judge_budget(network, row, now)?;
+        let priority = row.priority;
         for other in store.deliveries.values().filter(|other| other.priority < priority) {
             // The budget may hold a warning back that is longer than the advice after it.
             let judged = other.priority == Priority::Danger || self.budget.is_none();
@@ -145,7 +147,7 @@ impl Oracle {
             return Err(format!("{:?} leaves again while a network has it", row.id));
         }
         let doubtful = before.iter().filter(|t| is_doubtful(t)).count();
-        if doubtful == 0 && !self.hidden.contains(&row.id) {
+        if doubtful == 0 && !self.is_hidden(row.id) {
             return Ok(());
         }
         if row.priority != Priority::Danger {
@@ -160,23 +162,19 @@ impl Oracle {
         Ok(())
     }
 
-    fn judge_budget(
-        &self,
-        store: &Store,
-        network: &Network,
-        row: &Delivery,
-        now: Timestamp,
-    ) -> Judged {
+    fn is_hidden(&self, id: DeliveryId) -> bool {
+        self.hidden.iter().any(|(delivery, _)| *delivery == id)
+    }
+
+    fn judge_budget(&self, network: &Network, row: &Delivery, now: Timestamp) -> Judged {
         let Some(budget) = self.budget else { return Ok(()) };
         if row.clears().is_some() || row.priority == Priority::Danger {
             return Ok(());
         }
-        let started = store.attempts.values().filter(|a| a.delivery == row.id).map(|a| a.started);
-        let today = day(started.max().unwrap_or(now));
         let spent: u32 = network
             .truths
             .iter()
-            .filter(|t| day(t.at) == today && t.known != Known::NotLeft && !t.shown_not_left)
+            .filter(|t| day(t.chosen) == day(now) && t.known != Known::NotLeft && !t.shown_not_left)
             .map(|t| u32::from(t.segments))
             .sum();
         let limit = match row.priority {
@@ -290,7 +288,7 @@ impl Oracle {
                 End::Expired if row.ended.is_some_and(|at| at < row.expires) && !taken => {
                     return Err(format!("{id:?} ended as expired before it did"));
                 }
-                End::Unknown if unknowable == 0 && !self.hidden.contains(&id) => {
+                End::Unknown if unknowable == 0 && !self.is_hidden(id) => {
                     return Err(format!("{id:?} is said to be unknown and is not"));
                 }
                 End::Expired | End::Failed

@@ -97,7 +97,7 @@ pub struct World {
     /// What becomes known of a submission with the next commit.
     pending: Option<(usize, Known)>,
     /// What was looked for and found not to have left becomes known with the next commit.
-    pending_not_left: Vec<DeliveryId>,
+    pending_not_left: Vec<(DeliveryId, AttemptId)>,
     trace: Option<Vec<String>>,
     story: Story,
 }
@@ -390,10 +390,12 @@ impl World {
                 self.oracle.asked.insert((truth.delivery, truth.channel), self.now + after);
             }
         }
-        for delivery in std::mem::take(&mut self.pending_not_left) {
-            self.oracle.hidden.remove(&delivery);
-            for truth in self.network.truths.iter_mut().filter(|t| t.delivery == delivery) {
-                truth.shown_not_left |= truth.known != Known::Accepted;
+        for (delivery, attempt) in std::mem::take(&mut self.pending_not_left) {
+            self.oracle.hidden.remove(&(delivery, attempt));
+            let chosen = self.store.attempts[&attempt.0].started;
+            let shown = |t: &&mut Truth| t.delivery == delivery && t.chosen == chosen;
+            for truth in self.network.truths.iter_mut().filter(shown) {
+                truth.shown_not_left = true;
             }
         }
     }
@@ -411,8 +413,8 @@ impl World {
             for channel in [MODEM, HTTP] {
                 let Some(claim) = self.outbox().claim(channel, now) else { continue };
                 moved = true;
-                let (store, lanes) = (&self.store, &self.lanes);
-                self.oracle.judge_claim(store, lanes, channel, claim.delivery, now)?;
+                let (store, network, lanes) = (&self.store, &self.network, &self.lanes);
+                self.oracle.judge_claim(store, network, lanes, channel, claim.delivery, now)?;
                 let lane = self.lanes.get_mut(channel).expect("a claim names a lane that exists");
                 lane.busy = Some(claim.delivery);
                 let segments = u32::from(self.store.deliveries[&claim.delivery].segments);
@@ -493,8 +495,10 @@ impl World {
         let segments = row.segments;
         let truth = self.network.submit(channel, submission, segments, now, &mut self.dice);
         let before = self.store.attempts.values().filter(|a| a.delivery == submission.delivery);
-        self.network.truths[truth].reference_before =
-            before.last().and_then(|attempt| attempt.reference_before);
+        if let Some(attempt) = before.last() {
+            self.network.truths[truth].reference_before = attempt.reference_before;
+            self.network.truths[truth].chosen = attempt.started;
+        }
         let fate = self.network.truths[truth].fate.clone();
         self.note(|| format!("  out by {channel}: {:?}, {fate:?}", submission.delivery));
         let taken = now + Duration::from_millis(self.dice.between(1, 4000));
@@ -585,7 +589,7 @@ impl World {
         if !changes.is_empty() {
             match index {
                 Some(index) if left => self.pending = Some((index, Known::Accepted)),
-                Some(_) | None => self.pending_not_left.push(delivery),
+                Some(_) | None => self.pending_not_left.push((delivery, attempt.id)),
             }
         }
         self.commit(&changes)
@@ -669,7 +673,7 @@ impl World {
             let started = stored.started;
             let begun = |t: &Truth| t.delivery == row.id && t.at >= started;
             if !self.network.truths.iter().any(begun) {
-                self.oracle.hidden.insert(row.id);
+                self.oracle.hidden.insert((row.id, attempt));
                 self.oracle.ever_hidden.insert(row.id);
             }
         }
