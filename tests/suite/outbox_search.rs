@@ -5,8 +5,10 @@
 //! that tells its story.
 
 mod dice;
+mod gateway;
 mod network;
 mod oracle;
+mod outside;
 mod plan;
 mod world;
 

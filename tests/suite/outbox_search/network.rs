@@ -41,8 +41,6 @@ pub struct Truth {
     pub given_up: bool,
     /// The gateway was shown that nothing left.
     pub shown_not_left: bool,
-    /// Last reference before, in the attempt's row.
-    pub reference_before: Option<u8>,
 }
 
 impl Truth {
@@ -190,7 +188,6 @@ impl Network {
             known: Known::Nothing,
             given_up: false,
             shown_not_left: false,
-            reference_before: None,
         });
         self.truths.len() - 1
     }

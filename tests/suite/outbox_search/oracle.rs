@@ -1,10 +1,10 @@
 //! The naive judge: it looks at the plan, at what the networks truly did and at what is stored, and at no code of the
 //! outbox.
 
-use super::network::{Known, Network, Truth};
+use super::network::{Known, MODEM, Network, Truth};
 use kengele::domain::message::{DeliveryId, Priority, Submission};
 use kengele::domain::outbox::{
-    Attempt, AttemptId, Budget, Change, Delivery, DeliveryState, End, Outcome, day,
+    Attempt, AttemptId, Budget, Change, Delivery, DeliveryState, End, day,
 };
 use kengele::domain::recipient::RecipientId;
 use kengele::domain::time::Timestamp;
@@ -349,31 +349,30 @@ fn could_go(
         && ways.next().is_some_and(|route| route.channel.as_ref() == channel)
 }
 
-/// Returns whether a receipt about `id` cannot be told from one about another delivery, because a modem that counts
-/// to 255, or starts anew, gave both the same reference to the same number. Nobody could judge those right.
+/// Returns whether a receipt about `id` cannot be told from one about another delivery: because a modem that counts to
+/// 255, or starts anew, gave both the same reference to the same number; or because a reference that was lost would
+/// have been that of an older text, of which a receipt comes late. Nobody could judge those right.
 pub fn is_muddled(store: &Store, network: &Network, id: DeliveryId) -> bool {
-    let names = |t: &Truth| -> BTreeSet<String> {
-        let mut names: BTreeSet<String> = t.references.iter().cloned().collect();
-        if let (Some(before), true) = (t.reference_before, is_unknowable(t)) {
-            let lost =
-                (1..=t.segments).map(|n| before.wrapping_add(n.to_le_bytes()[0]).to_string());
-            names.extend(lost);
-        }
-        names
-    };
-    let own: Vec<&Truth> = network.truths.iter().filter(|t| t.delivery == id).collect();
-    let mut guessed: BTreeSet<String> = own.iter().flat_map(|t| names(t)).collect();
-    let doubtful = |a: &&Attempt| matches!(a.outcome, Outcome::Open | Outcome::Unknown { .. });
-    for attempt in store.attempts.values().filter(|a| a.delivery == id).filter(doubtful) {
-        let lost = attempt.reference_before.into_iter().flat_map(|before| {
-            (1..=attempt.segments).map(move |n| before.wrapping_add(n.to_le_bytes()[0]).to_string())
-        });
-        guessed.extend(lost);
+    let to = store.deliveries[&id].number.as_ref();
+    let modem = || network.truths.iter().filter(|t| t.to == to && t.channel == MODEM);
+    let own: BTreeSet<&String> =
+        modem().filter(|t| t.delivery == id).flat_map(|t| &t.references).collect();
+    let others = || modem().filter(|t| t.delivery != id);
+    if others().flat_map(|t| &t.references).any(|reference| own.contains(reference)) {
+        return true;
     }
-    let to = &store.deliveries[&id].number;
-    network
-        .truths
-        .iter()
-        .filter(|t| t.delivery != id && t.to == to.as_ref() && t.channel == super::network::MODEM)
-        .any(|t| t.references.iter().any(|r| guessed.contains(r)))
+    let lost = |a: &&Attempt| {
+        a.delivery == id
+            && a.outcome.may_have_left()
+            && a.references.iter().filter(|r| own.contains(&r.reference)).count()
+                < usize::from(a.segments)
+    };
+    store.attempts.values().filter(lost).any(|attempt| {
+        let Some(before) = attempt.reference_before else { return false };
+        let lost: Vec<String> = (1..=attempt.segments)
+            .map(|n| before.wrapping_add(n.to_le_bytes()[0]).to_string())
+            .collect();
+        let older = others().filter(|t| t.at < attempt.started);
+        older.into_iter().flat_map(|t| &t.references).any(|reference| lost.contains(reference))
+    })
 }
