@@ -105,8 +105,8 @@ impl Outbox {
     ) -> Vec<Change> {
         let mut changes = Vec::new();
         let Some(held) = self.held.get_mut(&delivery) else { return changes };
-        let settled = match held.delivery.state {
-            DeliveryState::Unknown { decide_at: Some(_), .. } | DeliveryState::Queued => false,
+        let awaited = match held.delivery.state {
+            DeliveryState::Unknown { decide_at: Some(_), .. } | DeliveryState::Queued => true,
             DeliveryState::Armed { .. }
             | DeliveryState::Writing { .. }
             | DeliveryState::Submitted { .. }
@@ -116,11 +116,11 @@ impl Outbox {
             | DeliveryState::Failed { .. }
             | DeliveryState::Expired
             | DeliveryState::Superseded
-            | DeliveryState::OptedOut => true,
+            | DeliveryState::OptedOut => false,
         };
         let doubtful = |a: &&Attempt| matches!(a.outcome, Outcome::Unknown { .. });
         let attempt = held.attempts.iter().rev().find(doubtful).map(|a| a.id);
-        let Some(attempt) = attempt.filter(|_| !settled) else { return changes };
+        let Some(attempt) = attempt.filter(|_| awaited) else { return changes };
         let others = held.attempts.iter().filter(doubtful).count() > 1;
         held.delivery.possible_duplicate &= others;
         match evidence {

@@ -17,6 +17,8 @@ mod record;
 mod review;
 mod settings;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 pub use record::{
     Attempt, AttemptId, BootId, Change, Delivery, DeliveryState, End, Outcome, Reference, Route,

@@ -1,6 +1,6 @@
 //! The gateway of the world: what its pipeline, store and dispatch task do around the outbox.
 
-use super::network::{Fate, HTTP, Known, MODEM, Truth};
+use super::network::{Fate, HTTP, MODEM, Truth};
 use super::oracle::Oracle;
 use super::world::{Boundary, Event, Halt, Step, World};
 use kengele::domain::message::DeliveryId;

@@ -1,18 +1,14 @@
 //! The random world of one seed: alerts, people, two channels, a store that forgets what was not committed, and crashes.
 
 use super::dice::Dice;
-use super::network::{Fate, HTTP, Known, MODEM, Network, Truth};
+use super::network::{HTTP, Known, MODEM, Network};
 use super::oracle::{Lane, Oracle, Store};
 use super::plan::{self, Plan};
-use kengele::domain::message::{DeliveryId, ReceiptState, Submission, Submitted};
-use kengele::domain::outbox::{
-    AttemptId, Begin, BootId, Budget, Change, Delivery, DeliveryState, Evidence, Outbox, Outcome,
-    Settings, Stored, day,
-};
+use kengele::domain::message::{DeliveryId, ReceiptState};
+use kengele::domain::outbox::{AttemptId, Budget, Outbox, Settings};
 use kengele::domain::recipient::RecipientId;
 use kengele::domain::time::Timestamp;
-use kengele::domain::warning::{MessageType, WarningId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Moments at which the gateway may die.
