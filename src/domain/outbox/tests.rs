@@ -421,19 +421,19 @@ fn what_the_store_refuses_goes_back_into_the_queue() {
 #[test]
 fn a_lost_channel_task_leaves_its_text_unknown_and_evidence_settles_it() {
     let mut outbox = outbox(settings());
-    for (id, evidence) in
-        [(1, Evidence::NeverLeft), (2, Evidence::Left { references: vec!["5".to_owned()] })]
+    for (id, start, evidence) in
+        [(1, 0, Evidence::NeverLeft), (2, 10, Evidence::Left { references: vec!["5".to_owned()] })]
     {
-        outbox.insert(vec![row(id, Priority::Advice)], at(0));
-        assert_eq!(send(&mut outbox, MODEM, at(0)), Some(DeliveryId(id)));
-        outbox.on_lane_lost(MODEM, at(1));
+        outbox.insert(vec![row(id, Priority::Advice)], at(start));
+        assert_eq!(send(&mut outbox, MODEM, at(start)), Some(DeliveryId(id)));
+        outbox.on_lane_lost(MODEM, at(start + 1));
         assert!(outbox.get(DeliveryId(id)).unwrap().reached);
-        outbox.on_evidence(DeliveryId(id), evidence, at(2));
+        outbox.on_evidence(DeliveryId(id), evidence, at(start + 2));
         if id == 1 {
-            exchange(&mut outbox, 1, accepted("4"), at(2));
+            exchange(&mut outbox, 1, accepted("4"), at(start + 2));
         }
     }
-    outbox.on_receipt(MODEM, &delivered("5", 2), at(3));
+    outbox.on_receipt(MODEM, &delivered("5", 2), at(20));
     assert_eq!(end(&outbox, 2), Some(End::Delivered));
 }
 

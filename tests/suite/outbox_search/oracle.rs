@@ -285,7 +285,9 @@ impl Oracle {
                 End::OptedOut if !store.opted_out.contains(&row.recipient) => {
                     return Err(format!("{id:?} is said to be opted out and is not"));
                 }
-                End::Expired if row.ended.is_some_and(|at| at < row.expires) && !taken => {
+                End::Expired
+                    if !taken && lies == 0 && row.ended.is_some_and(|at| at < row.expires) =>
+                {
                     return Err(format!("{id:?} ended as expired before it did"));
                 }
                 End::Unknown if unknowable == 0 && !self.is_hidden(id) => {
