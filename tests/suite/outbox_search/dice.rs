@@ -20,6 +20,11 @@ impl Dice {
         low + self.below(high - low + 1)
     }
 
+    /// Returns an index into what has `len` entries.
+    pub fn index(&mut self, len: usize) -> usize {
+        usize::try_from(self.below(len as u64)).expect("less than a usize")
+    }
+
     pub fn chance(&mut self, per_mille: u64) -> bool {
         self.below(1000) < per_mille
     }

@@ -20,7 +20,7 @@ impl World {
         }
         self.boundary(Boundary::BeforeCommit)?;
         for change in changes {
-            self.oracle.judge_change(&self.store, &self.network, change)?;
+            Oracle::judge_change(&self.store, &self.network, change)?;
             self.note(|| match change {
                 Change::Delivery(d) => format!("  {:?} {:?}", d.id, d.state),
                 Change::Attempt(a) => format!("  {:?} of {:?} {:?}", a.id, a.delivery, a.outcome),
@@ -218,7 +218,9 @@ impl World {
             .filter(|d| matches!(d.state, DeliveryState::Unknown { .. }))
             .map(|d| d.id)
             .collect();
-        doubtful.into_iter().for_each(|delivery| self.plan_look(delivery));
+        for delivery in doubtful {
+            self.plan_look(delivery);
+        }
         Ok(())
     }
 

@@ -234,7 +234,7 @@ impl Network {
             Fate::Reject => Submitted::Rejected { reason: reason() },
             Fate::Down => Submitted::ChannelDown { reason: reason() },
             Fate::Lost { .. } => {
-                let heard = dice.between(0, truth.references.len() as u64) as usize;
+                let heard = dice.index(truth.references.len() + 1);
                 let references = truth.references[..heard].to_vec();
                 Submitted::Unknown { reason: reason(), references }
             }

@@ -44,7 +44,7 @@ type Judged = Result<(), String>;
 
 impl Oracle {
     /// Judges rows before they are stored: an end is an end.
-    pub fn judge_change(&self, store: &Store, network: &Network, change: &Change) -> Judged {
+    pub fn judge_change(store: &Store, network: &Network, change: &Change) -> Judged {
         let Change::Delivery(new) = change else { return Ok(()) };
         let Some(old) = store.deliveries.get(&new.id) else {
             return Err(format!("{:?} was never inserted", new.id));
@@ -296,7 +296,7 @@ impl Oracle {
                 End::Expired | End::Failed
                     if row.priority == Priority::Danger
                         && row.ended.is_some_and(|at| at > healed)
-                        && row.expires > healed + Duration::from_secs(3 * 3600)
+                        && row.expires > healed + Duration::from_hours(3)
                         && row.routes.iter().any(|route| route.rejected.is_none()) =>
                 {
                     return Err(format!("P5: {id:?} ended as {end:?} in good health"));

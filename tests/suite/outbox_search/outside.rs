@@ -15,7 +15,7 @@ impl World {
         let segments = row.segments;
         let truth = self.network.submit(channel, submission, segments, now, &mut self.dice);
         let before = self.store.attempts.values().filter(|a| a.delivery == submission.delivery);
-        if let Some(attempt) = before.last() {
+        if let Some(attempt) = before.max_by_key(|a| a.id) {
             self.network.truths[truth].chosen = attempt.started;
         }
         let fate = self.network.truths[truth].fate.clone();

@@ -84,7 +84,7 @@ impl Plan {
             }
         }
         if dice.chance(300) {
-            let alert = usize::try_from(dice.below(plan.alerts.len() as u64)).unwrap();
+            let alert = dice.index(plan.alerts.len());
             let at = plan.alerts[alert].at + Duration::from_secs(dice.below(60));
             let person = dice.below(plan.people.len() as u64);
             plan.opt_outs.push((at, RecipientId(i64::try_from(person).unwrap())));
@@ -107,7 +107,7 @@ impl Plan {
             };
             if message_type != MessageType::Cancel {
                 let priorities = [Priority::Danger, Priority::Warning, Priority::Advice];
-                priority = priorities[usize::try_from(dice.below(3)).unwrap()];
+                priority = priorities[dice.index(3)];
             }
             self.draw_alert(at, Subject::Alert { warning, number, message_type }, priority, dice);
             let longest = if dice.chance(300) { 30 } else { 3600 };

@@ -258,9 +258,11 @@ impl World {
             Event::Arrive { truth, segment } => self.network.truths[truth].arrived[segment] = true,
             Event::Receipt { truth, segment, state } => self.receipt(truth, segment, state)?,
             Event::Look { delivery, boot } if boot == self.boot => self.look(delivery)?,
-            Event::Begin { .. } | Event::Answer { .. } | Event::Look { .. } => {}
             Event::ChannelDown(channel) if !self.healed => self.channel_down(channel),
-            Event::ChannelDown(_) => {}
+            Event::Begin { .. }
+            | Event::Answer { .. }
+            | Event::Look { .. }
+            | Event::ChannelDown(_) => {}
             Event::ChannelUp(channel) => self.channel_up(channel),
             Event::ModemRestarts => self.modem_restarts(),
         }
