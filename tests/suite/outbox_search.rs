@@ -27,7 +27,7 @@ const SEEDS: u64 = 3000;
 
 /// Seeds within which each planted bug must be caught.
 #[cfg(feature = "planted")]
-const SEEDS_TO_CATCH: u64 = 2000;
+const SEEDS_TO_CATCH: u64 = 1000;
 
 fn live(seed: u64, traced: bool) -> Result<Story, Wrong> {
     World::seeded(seed, traced).run()

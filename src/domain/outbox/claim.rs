@@ -2,7 +2,7 @@
 
 use super::record::{Attempt, Change, Delivery, DeliveryState, Outcome};
 use super::review::{Clearance, open_routes};
-use super::{ATTEMPTS_MAX, AttemptId, Begin, Claim, Outbox, Spend, day};
+use super::{AttemptId, Begin, Claim, Outbox, Spend, TRIES_MAX, day};
 use crate::domain::message::{DeliveryId, Priority, Submission};
 use crate::domain::planted::{self, Bug};
 use crate::domain::time::Timestamp;
@@ -138,7 +138,7 @@ impl Outbox {
         });
         delivery.state == DeliveryState::Queued
             && delivery.stop.is_none()
-            && delivery.attempts < ATTEMPTS_MAX
+            && delivery.tries() < TRIES_MAX
             && (now < delivery.expires || planted::is(Bug::ExpiredSent))
             && ways.next().is_some_and(|route| *route.channel == *channel)
             && self.can_pay(delivery)

@@ -213,6 +213,12 @@ impl Delivery {
         self.routes.iter().filter(|r| r.rejected.is_none()).map(|r| r.not_before).min()
     }
 
+    /// Returns how many attempts failed and could be repeated, over all channels.
+    #[must_use]
+    pub fn tries(&self) -> u32 {
+        self.routes.iter().map(|route| route.tries).sum()
+    }
+
     /// Returns the warning and the number of the alert that it tells, when it tells one.
     #[must_use]
     pub const fn alert(&self) -> Option<(WarningId, u32)> {

@@ -2,8 +2,7 @@
 
 use super::record::{Change, Delivery, DeliveryState, Outcome, Route, Stop};
 use super::{
-    ATTEMPTS_MAX, Attempt, DAY_MS, Held, Outbox, RETRY_DELAY_MAX, RETRY_DELAY_MIN, UNKNOWN_WINDOW,
-    day,
+    Attempt, DAY_MS, Held, Outbox, RETRY_DELAY_MAX, RETRY_DELAY_MIN, TRIES_MAX, UNKNOWN_WINDOW, day,
 };
 use crate::domain::message::{DeliveryId, Priority};
 use crate::domain::planted::{self, Bug};
@@ -165,9 +164,9 @@ impl Outbox {
         if !self.has_a_way(delivery) {
             return Verdict::Ends(DeliveryState::Failed { reason: reasons(delivery) });
         }
-        if delivery.attempts >= ATTEMPTS_MAX {
+        if delivery.tries() >= TRIES_MAX {
             let last = delivery.last_error.as_deref().unwrap_or("no reason was given");
-            let reason = format!("given up after {ATTEMPTS_MAX} attempts: {last}");
+            let reason = format!("given up after {TRIES_MAX} tries: {last}");
             return Verdict::Ends(DeliveryState::Failed { reason });
         }
         Verdict::Stays

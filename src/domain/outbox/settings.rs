@@ -9,8 +9,9 @@ pub const DELIVERIES_MAX: usize = 50_000;
 /// Recipients remembered as told, over all open warnings; above it the all-clear of a new warning goes to everybody.
 pub const TOLD_MAX: usize = 200_000;
 
-/// Attempts at one delivery; at the longest backoff they last for 33 hours.
-pub const ATTEMPTS_MAX: u32 = 200;
+/// Failures of one delivery that may pass; at the longest wait between them they last for 33 hours. A channel that is
+/// down does not count: the delivery is not to blame.
+pub const TRIES_MAX: u32 = 200;
 
 /// Receipts kept while the answer that names their reference is still to come, for each lane.
 pub const EARLY_RECEIPTS_MAX: usize = 16;

@@ -323,6 +323,25 @@ fn a_failure_that_may_pass_is_tried_again_later_and_no_sooner_than_asked() {
 }
 
 #[test]
+fn it_is_given_up_after_so_many_failures_but_not_because_a_channel_comes_and_goes() {
+    let mut outbox = outbox(settings());
+    let endless = Delivery { expires: at(1_000_000_000), ..row(1, Priority::Danger) };
+    outbox.insert(vec![endless], at(0));
+    let mut now = at(0);
+    for _ in 0..2 * TRIES_MAX {
+        exchange(&mut outbox, 1, Submitted::ChannelDown { reason: "no SIM".into() }, now);
+        outbox.on_channel_up(MODEM);
+        now = outbox.next_deadline(now).unwrap();
+    }
+    for _ in 0..TRIES_MAX {
+        exchange(&mut outbox, 1, retry(None), now);
+        now = outbox.next_deadline(now).unwrap_or(now);
+    }
+    let reason = "given up after 200 tries: modem: busy".to_owned();
+    assert_eq!(outbox.get(DeliveryId(1)).unwrap().state, DeliveryState::Failed { reason });
+}
+
+#[test]
 fn retry_delays_double_to_their_bound_and_scatter_by_a_quarter() {
     for id in 0..200 {
         for tries in 1..40 {
