@@ -2,7 +2,7 @@
 
 use super::record::{Attempt, Change, Delivery, DeliveryState, Outcome, Reference};
 use super::review::retry_delay;
-use super::{AttemptId, EARLY_RECEIPTS_MAX, Evidence, Outbox, UNKNOWN_WINDOW};
+use super::{AttemptId, EARLY_RECEIPTS_MAX, Evidence, Held, Outbox, UNKNOWN_WINDOW};
 use super::{DOWN_DELAY, review};
 use crate::domain::message::{DeliveryId, NetworkReceipt, ReceiptState, Submitted};
 use crate::domain::planted::{self, Bug};
@@ -329,8 +329,9 @@ impl Outbox {
             .collect()
     }
 
-    /// Returns the one attempt of unknown fate whose lost reference this must be: to the same number, and next after
-    /// the last that the modem gave before it.
+    /// Returns the one attempt of unknown fate whose lost reference this must be: to the same number, next after the
+    /// last that the modem gave before it, and while its fate is still open. Later, another text of unknown fate may have
+    /// borne the same reference, and be forgotten.
     fn bearing_next(
         &self,
         channel: &str,
@@ -338,16 +339,16 @@ impl Outbox {
     ) -> Option<(DeliveryId, AttemptId)> {
         let reference: u8 = receipt.reference.parse().ok()?;
         receipt.to.as_ref()?;
-        let mut fitting = self
-            .held
-            .values()
-            .filter(|held| held.delivery.end().is_none() && is_to(receipt, &held.delivery.number))
-            .flat_map(|held| &held.attempts)
-            .filter(|attempt| {
-                *attempt.channel == *channel
-                    && attempt.may_bear(reference)
-                    && attempt.references.iter().all(|r| r.reference != receipt.reference)
-            });
+        let open = |held: &&Held| {
+            matches!(held.delivery.state, DeliveryState::Unknown { decide_at: Some(_), .. })
+                && is_to(receipt, &held.delivery.number)
+        };
+        let attempts = self.held.values().filter(open).filter_map(|held| held.attempts.last());
+        let mut fitting = attempts.filter(|attempt| {
+            *attempt.channel == *channel
+                && attempt.may_bear(reference)
+                && attempt.references.iter().all(|r| r.reference != receipt.reference)
+        });
         let one = fitting.next()?;
         fitting.next().is_none().then_some((one.delivery, one.id))
     }

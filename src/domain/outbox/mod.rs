@@ -173,7 +173,9 @@ impl Outbox {
             outbox.people.note_alert(&delivery);
             outbox.held.insert(delivery.id, Held { delivery, attempts: Vec::new() });
         }
-        for attempt in stored.attempts {
+        let mut attempts = stored.attempts;
+        attempts.sort_by_key(|attempt| attempt.id);
+        for attempt in attempts {
             outbox.take_up(attempt);
         }
         let mut changes = Vec::new();

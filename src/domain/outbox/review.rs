@@ -26,7 +26,7 @@ pub(super) enum Clearance {
 }
 
 impl Outbox {
-    /// Does what is due by the clock alone.
+    /// Does what is due by the clock alone: call it when [`Outbox::next_deadline`] has come.
     pub fn tick(&mut self, now: Timestamp) -> Vec<Change> {
         let mut changes = Vec::new();
         for id in self.ids(|_| true) {
