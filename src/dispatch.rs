@@ -2,11 +2,15 @@
 //! about to do, and does it. A lane never waits for another.
 
 use crate::domain::message::{DeliveryId, NetworkReceipt, Priority, Submission, Submitted};
-use crate::domain::outbox::{Delivery, Outbox, State};
+use crate::domain::outbox::{
+    AttemptId, Begin, Change, Claim, Delivery, DeliveryState, Outbox, Settings,
+};
 use crate::domain::recipient::RecipientId;
-use crate::store::{self, NewDelivery, OutboxStart, Store};
+use crate::domain::time::Timestamp;
+use crate::store::{self, NewDelivery, Store};
 use crate::supervise::Stop;
 use crate::telemetry::{News, Telemetry};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +22,8 @@ use tokio::task::JoinSet;
 const FAREWELL: Duration = Duration::from_secs(10);
 /// A delivery that could not be written down is tried again after this.
 const DISK_RETRY: Duration = Duration::from_secs(2);
+/// A channel that said that it does not work, and says nothing more, is tried again after this.
+const DOWN_WAIT: Duration = Duration::from_mins(1);
 /// Rows that wait in memory for a disk that fails.
 const UNSAVED_MAX: usize = 65_536;
 
@@ -36,6 +42,8 @@ pub struct Lane {
     pub name: String,
     /// Takes what is to be handed over.
     pub handoff: mpsc::Sender<Handoff>,
+    /// Whether the network says later what became of a text.
+    pub reports: bool,
 }
 
 /// A submission, and where to say what became of it. A reply that is dropped means that nobody knows.
@@ -76,8 +84,18 @@ pub struct Dispatch {
     nudge: Arc<Notify>,
     last_seen: i64,
     memory_only: i64,
-    unsaved: BTreeMap<DeliveryId, Delivery>,
-    out: JoinSet<(DeliveryId, Submitted)>,
+    /// What has changed and is not on disk yet, each record as it is now.
+    unsaved: BTreeMap<Record, Change>,
+    /// The disk has failed, and is not bothered for the sake of advice before this.
+    disk_retry_at: Option<Timestamp>,
+    down_until: BTreeMap<String, Timestamp>,
+    out: JoinSet<(DeliveryId, String, Submitted)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Record {
+    Attempt(AttemptId),
+    Delivery(DeliveryId),
 }
 
 impl Dispatch {
@@ -87,18 +105,17 @@ impl Dispatch {
     ///
     /// [`Error::Start`].
     pub async fn new(
-        mut outbox: Outbox,
+        settings: Settings,
         store: Store,
         lanes: Vec<Lane>,
         telemetry: Telemetry,
         nudge: Arc<Notify>,
     ) -> Result<Self, Error> {
         let now = telemetry.clock.now();
-        let OutboxStart { open, told, segments_today } =
-            store.outbox_start(now).await.map_err(Error::Start)?;
-        let last_seen = open.iter().map(|d| d.id.0).max().unwrap_or(0);
-        outbox.recover(open, told, segments_today, now);
-        Ok(Self {
+        let (stored, boot) = store.outbox_start(now).await.map_err(Error::Start)?;
+        let last_seen = stored.deliveries.iter().map(|d| d.id.0).max().unwrap_or(0);
+        let (outbox, changes) = Outbox::recover(settings, stored, boot, now);
+        let mut dispatch = Self {
             outbox,
             store,
             lanes,
@@ -107,8 +124,12 @@ impl Dispatch {
             last_seen,
             memory_only: 0,
             unsaved: BTreeMap::new(),
+            disk_retry_at: None,
+            down_until: BTreeMap::new(),
             out: JoinSet::new(),
-        })
+        };
+        dispatch.note(changes);
+        Ok(dispatch)
     }
 
     /// Runs until it is told to stop.
@@ -126,14 +147,11 @@ impl Dispatch {
         let clock = self.telemetry.clock.clone();
         while !stop.is_given() {
             self.reconcile().await;
-            let retry = (!self.unsaved.is_empty()).then(|| clock.now() + DISK_RETRY);
-            let wake = [self.outbox.next_deadline(), retry].into_iter().flatten().min();
-            // What is due but waits for its lane must not make the loop spin.
-            let wake = wake.map(|at| at.max(clock.now() + Duration::from_millis(20)));
+            let wake = self.wake_at(clock.now());
             tokio::select! {
                 () = stop.wait() => {}
                 () = nudge.notified() => self.load().await,
-                Some(delivery) = from_memory.recv() => self.take_from_memory(delivery),
+                Some(delivery) = from_memory.recv() => self.take_from_memory(&delivery),
                 Some(word) = words.recv() => self.hear(word).await,
                 Some(done) = self.out.join_next() => self.landed(done),
                 () = clock.sleep_until(wake) => {}
@@ -143,12 +161,19 @@ impl Dispatch {
         Ok(())
     }
 
+    fn wake_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let retry = (!self.unsaved.is_empty()).then(|| self.disk_retry_at.unwrap_or(now));
+        let up = self.down_until.values().min().copied();
+        [self.outbox.next_deadline(now), retry, up].into_iter().flatten().min()
+    }
+
     /// Takes in what the pipeline has committed since.
     async fn load(&mut self) {
         match self.store.open_deliveries(self.last_seen).await {
             Ok(new) => {
                 self.last_seen = new.iter().map(|d| d.id.0).max().unwrap_or(self.last_seen);
-                self.outbox.insert(new, self.telemetry.clock.now());
+                let changes = self.outbox.insert(new, self.telemetry.clock.now());
+                self.note(changes);
             }
             Err(error) => {
                 tracing::error!(error = %crate::supervise::chain(&error), "the outbox cannot be read");
@@ -158,94 +183,132 @@ impl Dispatch {
         }
     }
 
-    fn take_from_memory(&mut self, new: NewDelivery) {
+    fn take_from_memory(&mut self, new: &NewDelivery) {
         self.memory_only -= 1;
         let now = self.telemetry.clock.now();
-        let planned = new.planned;
+        let planned = &new.planned;
         let delivery = Delivery {
             id: DeliveryId(self.memory_only),
-            alert: planned.alert,
-            message_type: planned.message_type,
+            subject: new.subject(),
             recipient: planned.recipient,
-            number: planned.number,
-            text: planned.text,
+            number: planned.number.as_str().into(),
+            text: planned.text.as_str().into(),
             segments: new.segments,
             priority: planned.priority,
-            rank: planned.rank,
-            channels: planned.channels,
-            channel_number: 0,
-            refused: Vec::new(),
+            rank: u8::try_from(planned.rank).unwrap_or(u8::MAX),
+            flash: false,
+            idempotency_key: key(new, now).into(),
+            routes: new.routes(now),
             created: now,
             expires: planned.expires,
-            due: now,
+            state: DeliveryState::Queued,
+            stop: None,
             attempts: 0,
+            channel: None,
+            reached: false,
             possible_duplicate: false,
-            state: State::Queued,
-            reason: None,
+            last_error: None,
             ended: None,
         };
-        self.outbox.insert(vec![delivery], now);
+        let changes = self.outbox.insert(vec![delivery], now);
+        self.note(changes);
     }
 
     async fn hear(&mut self, word: Word) {
         let now = self.telemetry.clock.now();
         match word {
             Word::Receipt { channel, receipt, kept } => {
-                if !self.outbox.receipt(&channel, &receipt, now) {
-                    self.telemetry.counters.stray_receipts.add(1);
-                }
+                let before = self.outbox.counters();
+                let changes = self.outbox.on_receipt(&channel, &receipt, now);
+                let counters = self.outbox.counters();
+                let stray = counters.receipts_unmatched + counters.receipts_ambiguous
+                    - before.receipts_unmatched
+                    - before.receipts_ambiguous;
+                self.telemetry.counters.stray_receipts.add(stray);
+                self.note(changes);
                 if self.write_down().await {
                     // Who gave it may have gone.
                     let _heard = kept.send(()).is_ok();
                 }
             }
-            Word::Up(channel) => self.outbox.channel_up(&channel),
-            Word::OptOut(recipient) => self.outbox.opt_out(recipient, now),
+            Word::Up(channel) => {
+                self.down_until.remove(&channel);
+                self.outbox.on_channel_up(&channel);
+            }
+            Word::OptOut(recipient) => {
+                let changes = self.outbox.opt_out(recipient, now);
+                self.note(changes);
+            }
             Word::Status(reply) => {
-                let _heard = reply.send(self.outbox.open().cloned().collect()).is_ok();
+                let open = self.outbox.deliveries().filter(|d| d.end().is_none()).cloned();
+                let _heard = reply.send(open.collect()).is_ok();
             }
         }
     }
 
-    fn landed(&mut self, done: Result<(DeliveryId, Submitted), tokio::task::JoinError>) {
+    fn landed(&mut self, done: Result<(DeliveryId, String, Submitted), tokio::task::JoinError>) {
         match done {
-            Ok((id, outcome)) => self.outbox.submitted(id, outcome, self.telemetry.clock.now()),
+            Ok((id, channel, outcome)) => self.submitted(id, &channel, outcome),
             Err(error) => tracing::error!(error = %error, "a lane failed"),
         }
     }
 
-    /// Does all that is due: gives every free lane its next delivery, which is on disk as being written before it goes.
+    fn submitted(&mut self, id: DeliveryId, channel: &str, outcome: Submitted) {
+        let now = self.telemetry.clock.now();
+        let changes = self.outbox.on_submitted(id, channel, outcome, now);
+        if self.outbox.down(channel).is_some() {
+            self.down_until.insert(channel.to_owned(), now + DOWN_WAIT);
+        }
+        self.note(changes);
+    }
+
+    /// Does all that is due: gives every free lane its next delivery, whose attempt is on disk before it goes.
     async fn reconcile(&mut self) {
         let now = self.telemetry.clock.now();
-        self.outbox.tick(now);
+        for (channel, _) in self.down_until.extract_if(.., |_, until| *until <= now) {
+            self.outbox.on_channel_up(&channel);
+        }
+        let changes = self.outbox.tick(now);
+        self.note(changes);
         let mut claimed = Vec::new();
-        for lane in &self.lanes {
-            if let Some(submission) = self.outbox.claim(&lane.name, now) {
-                claimed.push((lane.clone(), submission));
+        if self.disk_retry_at.is_none_or(|at| at <= now) || self.is_urgent() {
+            for lane in self.lanes.clone() {
+                if let Some(Claim { delivery, changes, .. }) = self.outbox.claim(&lane.name, now) {
+                    self.note(changes);
+                    claimed.push((lane, delivery));
+                }
             }
         }
         let written = self.write_down().await;
-        for (lane, submission) in claimed {
-            if written || submission.priority != Priority::Advice {
-                self.hand_over(&lane, submission);
+        for (lane, id) in claimed {
+            let advice = self.outbox.get(id).is_none_or(|d| d.priority == Priority::Advice);
+            let now = self.telemetry.clock.now();
+            if written || !advice {
+                match self.outbox.begin(id, now) {
+                    Begin::Send(submission) => self.hand_over(&lane, submission),
+                    Begin::CalledOff(changes) => self.note(changes),
+                }
             } else {
                 // Without a record of it, a text might be repeated: advice is not worth that, danger is.
-                self.outbox.disarm(submission.delivery, now + DISK_RETRY);
+                let changes = self.outbox.disarm(id, now);
+                self.note(changes);
             }
         }
     }
 
+    /// Returns whether something waits that is worth bothering a disk that has just failed.
+    fn is_urgent(&self) -> bool {
+        self.outbox
+            .deliveries()
+            .any(|d| d.priority != Priority::Advice && d.state == DeliveryState::Queued)
+    }
+
     fn hand_over(&mut self, lane: &Lane, submission: Submission) {
-        let id = submission.delivery;
+        let (id, channel) = (submission.delivery, lane.name.clone());
         let (reply, answer) = oneshot::channel();
-        let handed = lane.handoff.try_send(Handoff { submission, reply });
-        if handed.is_err() {
-            let reason = format!("the channel {} does not take anything", lane.name);
-            self.outbox.submitted(
-                id,
-                Submitted::ChannelDown { reason },
-                self.telemetry.clock.now(),
-            );
+        if lane.handoff.try_send(Handoff { submission, reply }).is_err() {
+            let reason = format!("the channel {channel} does not take anything");
+            self.submitted(id, &channel, Submitted::ChannelDown { reason });
             return;
         }
         self.out.spawn(async move {
@@ -253,29 +316,44 @@ impl Dispatch {
                 reason: "the channel stopped before it answered".to_owned(),
                 references: Vec::new(),
             };
-            (id, answer.await.unwrap_or_else(|_| unknown()))
+            (id, channel, answer.await.unwrap_or_else(|_| unknown()))
         });
+    }
+
+    /// Takes note of what has changed, to be written down.
+    fn note(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            let (record, delivery) = match &change {
+                Change::Delivery(row) => {
+                    self.tell(row);
+                    (Record::Delivery(row.id), row.id)
+                }
+                Change::Attempt(row) => (Record::Attempt(row.id), row.delivery),
+            };
+            // What came from memory has no row: the turn that planned it records it when the disk is back.
+            if delivery.0 < 0 {
+                self.outbox.stored(std::slice::from_ref(&change));
+            } else if self.unsaved.len() < UNSAVED_MAX || self.unsaved.contains_key(&record) {
+                self.unsaved.insert(record, change);
+            }
+        }
     }
 
     /// Writes down what has changed. Returns whether everything is on disk.
     async fn write_down(&mut self) -> bool {
-        for row in self.outbox.take_changes() {
-            self.tell(&row);
-            // What came from memory has no row: the turn that planned it records it when the disk is back.
-            if row.id.0 > 0 && self.unsaved.len() < UNSAVED_MAX {
-                self.unsaved.insert(row.id, row);
-            }
-        }
         if self.unsaved.is_empty() {
             return true;
         }
-        let rows: Vec<Delivery> = self.unsaved.values().cloned().collect();
-        match self.store.update_deliveries(rows, self.telemetry.clock.now()).await {
+        let changes: Vec<Change> = self.unsaved.values().cloned().collect();
+        match self.store.update_outbox(changes.clone()).await {
             Ok(()) => {
                 self.unsaved.clear();
+                self.disk_retry_at = None;
+                self.outbox.stored(&changes);
                 true
             }
             Err(error) => {
+                self.disk_retry_at = Some(self.telemetry.clock.now() + DISK_RETRY);
                 tracing::warn!(error = %crate::supervise::chain(&error), "the outbox cannot be written down");
                 false
             }
@@ -287,8 +365,8 @@ impl Dispatch {
             delivery = row.id.0,
             recipient = row.recipient.0,
             state = row.state.as_str(),
-            channel = row.channel(),
-            reason = row.reason,
+            channel = row.channel.as_deref(),
+            reason = row.last_error,
             "a delivery changed"
         );
         self.telemetry.tell(|| News::Delivery(Arc::new(row.clone())));
@@ -303,4 +381,12 @@ impl Dispatch {
             tracing::error!("what became of the last texts could not be written down");
         }
     }
+}
+
+/// Makes the idempotency key of a delivery that the database does not know: for no other the same.
+fn key(new: &NewDelivery, now: Timestamp) -> String {
+    let planned = &new.planned;
+    let (whom, when) = (planned.number.as_str(), now.as_millis());
+    let digest = Sha256::digest(format!("{:?} {whom} {when} {}", planned.alert, planned.text));
+    digest.iter().take(16).fold(String::new(), |key, byte| format!("{key}{byte:02x}"))
 }

@@ -421,8 +421,8 @@ impl Hands {
             channels,
             expires: now + TEST_VALID,
         };
-        let segments = u32::try_from(segments).unwrap_or(u32::MAX);
-        let delivery = NewDelivery { planned, segments, told_from_memory: false };
+        let segments = u16::try_from(segments).unwrap_or(u16::MAX);
+        let delivery = NewDelivery { planned, segments, test: true, told_from_memory: false };
         let before = self.store.last_delivery().await?;
         self.store.commit(Turn { at: now, deliveries: vec![delivery], ..Turn::default() }).await?;
         self.nudge.notify_one();
@@ -527,7 +527,7 @@ fn outbox_json(outbox: &[Delivery]) -> Value {
     json!({
         "queued": count("queued"), "writing": count("writing"),
         "submitted": count("submitted"), "unknown": count("unknown"),
-        "last_trouble": outbox.iter().rev().find_map(|d| d.reason.clone()),
+        "last_trouble": outbox.iter().rev().find_map(|d| d.last_error.clone()),
     })
 }
 
@@ -584,16 +584,16 @@ fn reading_json(reading: &ReadingRow) -> Value {
 fn delivery_json(delivery: &Delivery) -> Value {
     json!({
         "delivery": delivery.id.0,
-        "warning": delivery.alert.map(|(warning, _)| warning.0),
-        "alert": delivery.alert.map(|(_, number)| number),
+        "warning": delivery.alert().map(|(warning, _)| warning.0),
+        "alert": delivery.alert().map(|(_, number)| number),
         "recipient": delivery.recipient.0,
-        "number": delivery.number.masked(),
-        "channel": delivery.channel(),
+        "number": PhoneNumber::parse(&delivery.number).map_or_else(|_| "?".to_owned(), |n| n.masked()),
+        "channel": delivery.channel.as_deref(),
         "segments": delivery.segments,
         "state": delivery.state.as_str(),
         "attempts": delivery.attempts,
         "possible_duplicate": delivery.possible_duplicate,
-        "reason": delivery.reason,
+        "reason": delivery.last_error,
         "created_ms": delivery.created.as_millis(),
         "ended_ms": delivery.ended.map(crate::domain::time::Timestamp::as_millis),
     })

@@ -2,7 +2,8 @@
 
 use crate::channel::{http_sms, modem};
 use crate::config::{self, Config, Loaded, Outside, SegmentCount, Source, Timezone};
-use crate::domain::outbox::Policy;
+use crate::dispatch::Lane;
+use crate::domain::outbox::{self, Budget, LaneSettings};
 use crate::domain::plan::Wording;
 use crate::pipeline::{Route, Rules};
 use crate::source::{broker, mqtt};
@@ -17,6 +18,11 @@ use std::collections::BTreeMap;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Longest wait for a delivery report: phones are off for days, and no alert holds longer.
+const REPORT_WINDOW: Duration = Duration::from_hours(7 * 24);
+/// Share of the daily budget that is kept for warnings, in percent.
+const RESERVE_PERCENT: u32 = 20;
 
 /// Reads and checks the configuration at `path`, with what the configuration itself cannot know.
 ///
@@ -169,16 +175,20 @@ fn wording(config: &Config) -> anyhow::Result<Wording> {
     })
 }
 
-/// Returns what the outbox goes by.
+/// Returns what the outbox goes by. The channels keep their own pace.
 #[must_use]
-pub fn policy(config: &Config) -> Policy {
-    let sms = &config.sms;
-    Policy {
-        gateway: config.gateway.name.clone(),
-        budget_segments: Some(sms.budget_per_day),
-        attempts_max: u32::from(sms.attempts_max),
-        retry_delay: sms.retry_delay,
-        retry_delay_max: sms.retry_delay_max,
+pub fn outbox(config: &Config, lanes: &[Lane]) -> outbox::Settings {
+    let lane = |lane: &Lane| LaneSettings {
+        name: lane.name.as_str().into(),
+        segment_interval: Duration::ZERO,
+        report_window: if lane.reports { REPORT_WINDOW } else { Duration::ZERO },
+    };
+    let budget = config.sms.budget_per_day;
+    let warning_reserve = budget * RESERVE_PERCENT / 100;
+    outbox::Settings {
+        lanes: lanes.iter().map(lane).collect(),
+        budget: Some(Budget { segments_per_day: budget - warning_reserve, warning_reserve }),
+        deliveries_max: outbox::DELIVERIES_MAX,
     }
 }
 

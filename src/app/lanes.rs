@@ -58,7 +58,10 @@ pub(super) async fn start(
         let client =
             HttpSms::new(settings).with_context(|| format!("sms_provider.{}", provider.name))?;
         let poll_every = provider.poll_every.filter(|_| client.settings().preset.can_poll());
-        start_provider(&provider.name, client, poll_every, clock, words, tasks, &mut lanes);
+        let (handoff, handed) = mpsc::channel(1);
+        let reports = poll_every.is_some() || provider.webhook.is_some();
+        lanes.all.push(Lane { name: provider.name.clone(), handoff, reports });
+        start_provider(&provider.name, client, poll_every, clock, words, handed, tasks);
     }
     for (address, (routes, names)) in hooks {
         let webhooks = Webhooks::bind(&address, routes, WEBHOOK_TIMEOUT).await?;
@@ -89,7 +92,7 @@ fn start_modem(
     let clock = clock.clone();
     let (modem, line) = Modem::new(settings, Arc::new(move || clock.now()));
     let (handoff, handed) = mpsc::channel(1);
-    lanes.all.push(Lane { name: name.clone(), handoff });
+    lanes.all.push(Lane { name: name.clone(), handoff, reports: true });
     lanes.health.insert(name.clone(), line.health.clone());
     lanes.modems.insert(name.clone(), line.requests.clone());
     tasks.spawn("modem", modem.run(tasks.stop_signal()));
@@ -167,11 +170,9 @@ fn start_provider(
     poll_every: Option<Duration>,
     clock: &Clock,
     words: &mpsc::Sender<Word>,
+    handed: mpsc::Receiver<Handoff>,
     tasks: &mut Tasks,
-    lanes: &mut Lanes,
 ) {
-    let (handoff, handed) = mpsc::channel(1);
-    lanes.all.push(Lane { name: name.to_owned(), handoff });
     let poller =
         poll_every.map(|interval| Poller::new(PollPlan { interval, ..PollPlan::default() }));
     let lane = ProviderLane {

@@ -9,7 +9,6 @@ use crate::channel::modem;
 use crate::config::{Config, Loaded};
 use crate::dispatch::{Dispatch, Word};
 use crate::domain::engine::Engine;
-use crate::domain::outbox::Outbox;
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::warning::{Alert, MessageType};
 use crate::pipeline::{Command, Outlets, Pipeline, Rules};
@@ -119,7 +118,7 @@ impl Gateway {
 
         let lanes =
             lanes::start(config, &telemetry.clock, options.speed, &words, &mut tasks).await?;
-        let outbox = Outbox::new(convert::policy(config));
+        let outbox = convert::outbox(config, &lanes.all);
         let dispatch =
             Dispatch::new(outbox, store.clone(), lanes.all, telemetry.clone(), Arc::clone(&nudge))
                 .await?;

@@ -17,7 +17,7 @@ use kengele::sim::provider::{Plan, VirtualProvider};
 use kengele::sim::scenario::Scenario;
 use kengele::sim::village::{self, Places};
 use kengele::sim::world::{BEGINS_UNIX_S, World};
-use kengele::telemetry::News;
+use kengele::telemetry::{Clock, News};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -125,6 +125,7 @@ async fn play(demo: &Demo, folder: &Path, style: Style) -> anyhow::Result<()> {
         config: loaded.config.clone(),
         zone: zone(&loaded.config)?,
         wall,
+        clock: gateway.telemetry.clock.clone(),
         people: BTreeMap::new(),
     };
     let news = gateway.telemetry.listen();
@@ -254,6 +255,7 @@ struct Timeline {
     config: Config,
     zone: jiff::tz::TimeZone,
     wall: WallClock,
+    clock: Clock,
     people: BTreeMap<i64, String>,
 }
 
@@ -338,19 +340,13 @@ impl Timeline {
             other => other,
         };
         // A provider's report may follow its word at once; each person is shown once a step.
-        let key = format!("{word}{:?}", delivery.alert);
+        let key = format!("{word}{:?}", delivery.alert());
         if self.people.insert(delivery.recipient.0, key.clone()) == Some(key) {
             return;
         }
         let nobody = String::new();
         let name = self.names.get(&delivery.recipient.0).unwrap_or(&nobody);
-        let at = delivery.ended.unwrap_or(match &delivery.state {
-            kengele::domain::outbox::State::Submitted { since, .. }
-            | kengele::domain::outbox::State::Unknown { since, .. } => *since,
-            kengele::domain::outbox::State::Queued
-            | kengele::domain::outbox::State::Writing
-            | kengele::domain::outbox::State::Ended(_) => delivery.created,
-        });
+        let at = delivery.ended.unwrap_or_else(|| self.clock.now());
         let text: String = delivery.text.chars().take(72).collect();
         let words = if word.starts_with('→') { format!("{name}: {text}") } else { name.clone() };
         let label = self.style.paint(if word.starts_with('✓') { "32" } else { "2" }, word);
@@ -360,7 +356,7 @@ impl Timeline {
             &words,
             &json!({
                 "event": "delivery", "delivery": delivery.id.0, "recipient": delivery.recipient.0,
-                "state": delivery.state.as_str(), "channel": delivery.channel(),
+                "state": delivery.state.as_str(), "channel": delivery.channel.as_deref(),
             }),
         );
     }
@@ -409,10 +405,10 @@ impl Summary {
         let (mut told, mut by_channel, mut segments) = (BTreeMap::new(), BTreeMap::new(), 0);
         for delivery in &deliveries {
             *told.entry(delivery.state.as_str()).or_default() += 1;
-            if delivery.state.may_have_left() {
-                segments += delivery.segments;
-                let channel = delivery.channel().unwrap_or("?").to_owned();
-                *by_channel.entry(channel).or_default() += delivery.segments;
+            if delivery.reached {
+                segments += u32::from(delivery.segments);
+                let channel = delivery.channel.as_deref().unwrap_or("?").to_owned();
+                *by_channel.entry(channel).or_default() += u32::from(delivery.segments);
             }
         }
         let warnings: Vec<_> = store.warnings(None).await?.into_iter().rev().collect();
@@ -508,11 +504,10 @@ impl Summary {
 /// Returns how long after the first danger was planned its first and its last text had been handed over.
 fn lead(deliveries: &[Delivery]) -> Option<(Duration, Duration)> {
     use kengele::domain::message::Priority;
-    let alert =
-        deliveries.iter().find(|d| d.priority == Priority::Danger && d.alert.is_some())?.alert;
-    let same = || deliveries.iter().filter(|d| d.alert == alert);
+    let alert = deliveries.iter().find(|d| d.priority == Priority::Danger)?.alert()?;
+    let same = || deliveries.iter().filter(|d| d.alert() == Some(alert));
     let planned = same().map(|d| d.created).min()?;
-    let ends = || same().filter(|d| d.state.may_have_left()).filter_map(|d| d.ended);
+    let ends = || same().filter(|d| d.reached).filter_map(|d| d.ended);
     Some((ends().min()?.since(planned), ends().max()?.since(planned)))
 }
 

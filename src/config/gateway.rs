@@ -1,8 +1,8 @@
-//! `[gateway]`, `[store]` and `[sms]`.
+//! `[gateway]` and `[sms]`.
 
 use super::document::Faults;
-use super::section::{Bytes, Section};
-use super::settings::{Gateway, Sms, Store, Timezone};
+use super::section::Section;
+use super::settings::{Gateway, Sms, Timezone};
 
 /// Reads `[gateway]`.
 pub(super) fn gateway(root: &Section<'_>, faults: &Faults<'_>) -> Gateway {
@@ -52,46 +52,13 @@ fn timezone(section: &Section<'_>, faults: &Faults<'_>) -> Timezone {
     Timezone::Named(name)
 }
 
-/// Reads `[store]`.
-pub(super) fn store(root: &Section<'_>, faults: &Faults<'_>) -> Store {
-    let section = root.child_or_empty("store");
-    let size: Bytes = section.get("size_max");
-    if section.opt::<Bytes>("size_max").is_some_and(|size| size.0 < STORE_BYTES_MIN) {
-        faults.error(
-            section.place_of("size_max"),
-            "the database has no room",
-            "give it at least 16 MB",
-        );
-    }
-    Store {
-        keep_readings: section.get("keep_readings"),
-        keep_deliveries: section.get("keep_deliveries"),
-        keep_undecoded: section.get("keep_undecoded"),
-        size_max: size.0,
-    }
-}
-
-/// Below this the write-ahead log alone would fill the database.
-const STORE_BYTES_MIN: u64 = 16_000_000;
-
 /// Reads `[sms]`.
-pub(super) fn sms(root: &Section<'_>, faults: &Faults<'_>) -> Sms {
+pub(super) fn sms(root: &Section<'_>) -> Sms {
     let section = root.child_or_empty("sms");
-    let sms = Sms {
+    Sms {
         budget_per_day: section.get("budget_per_day"),
         // A stand-in of nothing would make every text too long.
         segments_max: section.small("segments_max").max(1),
         price_per_segment: section.opt("price_per_segment"),
-        attempts_max: section.small("attempts_max"),
-        retry_delay: section.get("retry_delay"),
-        retry_delay_max: section.get("retry_delay_max"),
-    };
-    if sms.retry_delay_max < sms.retry_delay {
-        faults.error(
-            section.place_of("retry_delay_max"),
-            "the longest wait is shorter than the first",
-            "raise `retry_delay_max`, or lower `retry_delay`",
-        );
     }
-    sms
 }

@@ -32,7 +32,7 @@ pub use files::read_sources;
 pub use reference::{KeyReference, TableReference, reference};
 pub use settings::{
     Area, Balance, Broker, Config, Credential, Field, Format, Gateway, Listener, ListenerLimits,
-    Modem, Price, Protocol, Rate, RoleSettings, SegmentCount, Sms, SmsProvider, Store, TextReport,
+    Modem, Price, Protocol, Rate, RoleSettings, SegmentCount, Sms, SmsProvider, TextReport,
     TimeField, TimeUnit, Timezone, TlsFiles, Topic, Webhook,
 };
 
@@ -148,7 +148,7 @@ fn check(
     faults: &Faults<'_>,
 ) -> (Config, Vec<TextReport>) {
     let gateway = gateway::gateway(root, faults);
-    let sms = gateway::sms(root, faults);
+    let sms = gateway::sms(root);
     let nodes = node::nodes(root, faults);
     let areas = people::areas(root, faults);
     let modems = people::modems(root, faults);
@@ -175,7 +175,6 @@ fn check(
     let reports = texts.reports;
     book.rules = judged;
     let config = Config {
-        store: gateway::store(root, faults),
         rules: book,
         gateway,
         listener,

@@ -13,8 +13,6 @@ use std::time::Duration;
 pub struct Config {
     /// The gateway itself.
     pub gateway: Gateway,
-    /// How long things are kept.
-    pub store: Store,
     /// The embedded MQTT listener; `None` when the file has no `[listener]`.
     pub listener: Option<Listener>,
     /// Brokers that others run.
@@ -93,19 +91,6 @@ pub enum Timezone {
     Local,
     /// A name of the IANA time zone database.
     Named(String),
-}
-
-/// `[store]`: how long things are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Store {
-    /// Readings older than this are removed; those behind a warning stay.
-    pub keep_readings: Duration,
-    /// Settled deliveries older than this lose their text and number.
-    pub keep_deliveries: Duration,
-    /// Most payloads kept that could not be decoded.
-    pub keep_undecoded: u32,
-    /// Most bytes that the database may take on disk.
-    pub size_max: u64,
 }
 
 /// `[listener]`: the embedded MQTT listener.
@@ -403,12 +388,6 @@ pub struct Sms {
     pub segments_max: u8,
     /// What one segment costs, for summaries.
     pub price_per_segment: Option<Price>,
-    /// Most attempts at one delivery by one channel before the next is tried.
-    pub attempts_max: u8,
-    /// Wait after a first failed attempt; doubles with each.
-    pub retry_delay: Duration,
-    /// Longest wait between attempts.
-    pub retry_delay_max: Duration,
 }
 
 /// An amount of money.

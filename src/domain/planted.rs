@@ -1,79 +1,85 @@
-//! Deliberate faults, to prove that the seeded search finds what it looks for. Without the feature `planted` none of
-//! them exists in the program.
+//! Deliberate faults, for the seeded search to find: a search that misses them proves nothing by passing.
+//!
+//! Without the cargo feature `planted` no fault can be turned on, and [`is`] is the constant `false`.
 
-/// A deliberate fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// One deliberate fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Bug {
-    /// A delivery whose fate is unknown is always sent again.
-    ResendsEverything,
-    /// A delivery is handed over although it has expired.
-    SendsExpired,
-    /// A receipt is matched by its reference alone.
-    MatchesReferenceOnly,
-    /// What was being written when the power went is taken for not sent.
-    ForgetsWriting,
-    /// Everybody gets the all-clear, told before or not.
-    ClearsEverybody,
-    /// An exhausted budget holds danger back.
-    BudgetsDanger,
-    /// A newer alert does not replace what still waits.
-    KeepsSuperseded,
-    /// The milder goes first.
-    ReversesPriority,
-    /// A level once reached forgets its hysteresis.
-    ForgetsHysteresis,
-    /// A hold is counted over gaps in the readings.
-    HoldsOverGaps,
-    /// A suspect reading is judged.
-    JudgesSuspects,
-    /// A repeated reading is stored again.
-    StoresRepeats,
+    /// The outbox hands out a text whose attempt has not been given to the store.
+    AttemptNotStoredFirst,
+    /// The outbox takes an attempt that a restart cut short for one that never began.
+    RecoveryForgetsWriting,
+    /// The outbox sends advice again when its fate is unknown.
+    UnknownAdviceResent,
+    /// The outbox does not mark the text that may be a second copy.
+    DuplicateUnmarked,
+    /// The outbox sends what has expired.
+    ExpiredSent,
+    /// The outbox believes a receipt whose reference fits, whoever it is about.
+    ReceiptByReferenceAlone,
+    /// The outbox tells the all-clear to people who never heard of the warning.
+    AllClearToEverybody,
+    /// The outbox never tells the all-clear to those whose text was in flight when the warning ended.
+    AllClearMissed,
+    /// The outbox goes on sending what a later alert has replaced.
+    SupersededSent,
+    /// The outbox lets the budget hold danger back.
+    BudgetBlocksDanger,
+    /// The outbox lets advice overdraw the budget.
+    AdviceOverdraws,
+    /// The outbox tries the next channel while the network still has the text.
+    FailoverInFlight,
+    /// The outbox gives a delivery that has ended a second end.
+    SecondEnd,
+    /// The outbox serves the oldest first, whatever its priority.
+    PriorityIgnored,
+    /// The outbox comes back sooner than the network asked.
+    RetryAfterIgnored,
 }
 
-/// Every deliberate fault.
-pub const ALL: [Bug; 12] = [
-    Bug::ResendsEverything,
-    Bug::SendsExpired,
-    Bug::MatchesReferenceOnly,
-    Bug::ForgetsWriting,
-    Bug::ClearsEverybody,
-    Bug::BudgetsDanger,
-    Bug::KeepsSuperseded,
-    Bug::ReversesPriority,
-    Bug::ForgetsHysteresis,
-    Bug::HoldsOverGaps,
-    Bug::JudgesSuspects,
-    Bug::StoresRepeats,
-];
+impl Bug {
+    /// The faults of the outbox.
+    pub const OUTBOX: [Self; 15] = [
+        Self::AttemptNotStoredFirst,
+        Self::RecoveryForgetsWriting,
+        Self::UnknownAdviceResent,
+        Self::DuplicateUnmarked,
+        Self::ExpiredSent,
+        Self::ReceiptByReferenceAlone,
+        Self::AllClearToEverybody,
+        Self::AllClearMissed,
+        Self::SupersededSent,
+        Self::BudgetBlocksDanger,
+        Self::AdviceOverdraws,
+        Self::FailoverInFlight,
+        Self::SecondEnd,
+        Self::PriorityIgnored,
+        Self::RetryAfterIgnored,
+    ];
+}
 
 #[cfg(feature = "planted")]
-mod switch {
-    use super::Bug;
-    use std::cell::Cell;
-
-    thread_local! {
-        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
-    }
-
-    /// Plants a fault in this thread, or takes it out.
-    pub fn plant(bug: Option<Bug>) {
-        PLANTED.set(bug);
-    }
-
-    pub(crate) fn is(bug: Bug) -> bool {
-        PLANTED.get() == Some(bug)
-    }
+thread_local! {
+    /// The one place where the pure core remembers something; it exists only in a build that is there to be wrong.
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
 }
 
+/// Turns one fault on for this thread, or all of them off.
+#[cfg(feature = "planted")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+/// Returns whether `bug` is turned on.
+#[cfg(feature = "planted")]
+#[must_use]
+pub fn is(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// Returns whether `bug` is turned on: never, in this build.
 #[cfg(not(feature = "planted"))]
-mod switch {
-    use super::Bug;
-
-    pub(crate) const fn is(_: Bug) -> bool {
-        false
-    }
+#[must_use]
+pub const fn is(_: Bug) -> bool {
+    false
 }
-
-pub(crate) use switch::is;
-#[cfg(feature = "planted")]
-pub use switch::plant;

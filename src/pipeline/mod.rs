@@ -508,7 +508,8 @@ fn counted(planned: plan::Planned) -> NewDelivery {
     let segments = segment::count(&planned.text, &segment::Options::default()).segments;
     NewDelivery {
         planned,
-        segments: u32::try_from(segments).unwrap_or(u32::MAX),
+        segments: u16::try_from(segments).unwrap_or(u16::MAX),
+        test: false,
         told_from_memory: false,
     }
 }

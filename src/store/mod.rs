@@ -10,13 +10,13 @@ mod query;
 mod turn;
 mod writer;
 
-pub use outbox::{NewDelivery, OutboxStart};
+pub use outbox::NewDelivery;
 pub use people::{Added, NewRecipient};
 pub use query::{AlertRow, ReadingRow, ReadingsWanted, WarningRow};
 pub use turn::{Kind, Turn, Undecoded};
 pub use writer::Writer;
 
-use crate::domain::outbox::Delivery;
+use crate::domain::outbox::Change;
 use crate::domain::recipient::{Recipient, RecipientId};
 use crate::domain::rule::RuleBook;
 use crate::domain::time::{Timestamp, WallClock};
@@ -205,17 +205,13 @@ impl Store {
         self.ask(|reply| Command::Declare(book, sources, reply)).await
     }
 
-    /// Writes down where deliveries stand at `now`. When this returns `Ok`, it is on disk.
+    /// Writes down what the outbox has changed, in its order. When this returns `Ok`, it is on disk.
     ///
     /// # Errors
     ///
     /// As [`Store::commit`].
-    pub async fn update_deliveries(
-        &self,
-        rows: Vec<Delivery>,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        self.ask(|reply| Command::Deliveries(rows, now, reply)).await
+    pub async fn update_outbox(&self, changes: Vec<Change>) -> Result<(), Error> {
+        self.ask(|reply| Command::Outbox(changes, reply)).await
     }
 
     /// Adds or changes recipients, all or none. Someone with the same number is changed, not added.

@@ -4,10 +4,10 @@ use super::outbox;
 use super::people::{self, Added, NewRecipient};
 use super::turn::{self, Series, Turn};
 use super::{Boot, Error};
-use crate::domain::outbox::Delivery;
+use crate::domain::outbox::Change;
 use crate::domain::recipient::RecipientId;
 use crate::domain::rule::RuleBook;
-use crate::domain::time::{Timestamp, WallClock};
+use crate::domain::time::WallClock;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(super) enum Command {
     WallClock(WallClock, Reply<()>),
     Declare(Arc<RuleBook>, String, Reply<()>),
     Turn(Box<Turn>, Reply<()>),
-    Deliveries(Vec<Delivery>, Timestamp, Reply<()>),
+    Outbox(Vec<Change>, Reply<()>),
     PutRecipients(Vec<NewRecipient>, Reply<Added>),
     RemoveRecipient(RecipientId, Reply<bool>),
 }
@@ -175,8 +175,8 @@ impl Writer {
             Command::Turn(turn, _) => {
                 turn::write(connection, turn, self.boot, &self.series).await?;
             }
-            Command::Deliveries(rows, now, _) => {
-                outbox::update(connection, rows, self.boot, *now).await?;
+            Command::Outbox(changes, _) => {
+                outbox::update(connection, changes).await?;
             }
             Command::PutRecipients(people, _) => {
                 return people::put(connection, people).await.map(Value::Added);
@@ -203,7 +203,7 @@ impl Command {
                 Self::Begin(_, reply)
                 | Self::WallClock(_, reply)
                 | Self::Declare(_, _, reply)
-                | Self::Deliveries(_, _, reply)
+                | Self::Outbox(_, reply)
                 | Self::Turn(_, reply),
                 _,
             ) => Done::Unit(reply),
@@ -224,7 +224,7 @@ impl Command {
             Self::Begin(_, reply)
             | Self::WallClock(_, reply)
             | Self::Declare(_, _, reply)
-            | Self::Deliveries(_, _, reply)
+            | Self::Outbox(_, reply)
             | Self::Turn(_, reply) => reply.send(Err(error)).is_ok(),
             Self::PutRecipients(_, reply) => reply.send(Err(error)).is_ok(),
             Self::RemoveRecipient(_, reply) => reply.send(Err(error)).is_ok(),

@@ -16,6 +16,7 @@ mod gateway;
 mod http_sms;
 mod modem_driver;
 mod modem_clients;
+mod outbox_search;
 mod peers;
 mod scenarios;
 mod sms_codec;

@@ -47,19 +47,6 @@ const SMS_KEYS: &[Key] = &[
         "Most segments of one text, in its worst case.",
     ),
     optional("price_per_segment", Kind::Price, "What one segment costs, for summaries."),
-    default(
-        "attempts_max",
-        Kind::Whole(1, 20),
-        "5",
-        "Attempts by one channel before the next of the role is tried.",
-    ),
-    default(
-        "retry_delay",
-        Kind::Span,
-        "\"30 s\"",
-        "Wait after a first failed attempt; it doubles with each.",
-    ),
-    default("retry_delay_max", Kind::Span, "\"15 min\"", "Longest wait between attempts."),
 ];
 
 /// `[modem.NAME]`.

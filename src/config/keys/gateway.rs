@@ -8,7 +8,6 @@ pub(in crate::config) static ROOT: Table = Table {
     doc: "",
     keys: &[
         required("gateway", Kind::Table(&GATEWAY), "The gateway itself."),
-        optional("store", Kind::Table(&STORE), "How long things are kept."),
         optional("listener", Kind::Table(&mqtt::LISTENER), "The embedded MQTT listener."),
         optional("broker", Kind::Tables(&mqtt::BROKER), "MQTT brokers that others run."),
         optional("topic", Kind::Tables(&mqtt::TOPIC), "How publications become readings."),
@@ -51,29 +50,4 @@ const GATEWAY_KEYS: &[Key] = &[
         "\"/run/kengele/kengele.sock\"",
         "Local socket on which the running gateway answers the command line.",
     ),
-];
-
-static STORE: Table =
-    Table { header: "[store]", doc: "How long things are kept.", keys: STORE_KEYS, also: None };
-
-const STORE_KEYS: &[Key] = &[
-    default(
-        "keep_readings",
-        Kind::Span,
-        "\"730 d\"",
-        "Older readings are removed; those behind a warning stay.",
-    ),
-    default(
-        "keep_deliveries",
-        Kind::Span,
-        "\"90 d\"",
-        "Older deliveries that are settled lose their text and number.",
-    ),
-    default(
-        "keep_undecoded",
-        Kind::Whole(0, 1_000_000),
-        "1000",
-        "How many payloads are kept that could not be decoded.",
-    ),
-    default("size_max", Kind::Size, "\"2 GB\"", "Most that the database may take on disk."),
 ];

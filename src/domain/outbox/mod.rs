@@ -1,448 +1,424 @@
-//! The outbox: what becomes of each delivery, from planned to its one recorded end. Pure: it says what to hand to which
-//! channel and what to write down, and is told what came of it.
+//! The outbox: which text goes next on which channel, and what every answer, receipt, silence and restart means for it.
 //!
-//! `queued → armed → writing → submitted → delivered | accepted | failed | expired | unknown`, besides `superseded`
-//! (a newer alert took its place before it left) and `opted out`. A delivery is *armed* when a lane has chosen it; it is
-//! *writing* on disk before the first byte goes to the network, so that whoever finds it so after a crash knows that it may
-//! have gone out. What may have gone out and is danger goes out once more, marked as a possible duplicate; anything else
-//! does not.
+//! Pure: the caller passes `now`, stores the [`Change`]s and moves the bytes. The order that DESIGN §6 demands is
+//!
+//! 1. [`Outbox::claim`] chooses a delivery for a lane and returns the rows that say so;
+//! 2. the caller stores them, durably;
+//! 3. [`Outbox::begin`] releases the [`Submission`], or calls it off;
+//! 4. the channel answers exactly once, by [`Outbox::on_submitted`]; or the caller lost it: [`Outbox::on_lane_lost`].
+//!
+//! Every other method returns the rows that it changed, in the order in which they changed. After they are stored,
+//! [`Outbox::stored`] lets go of what has ended.
 
-mod delivery;
+mod answer;
+mod claim;
+mod people;
+mod record;
+mod review;
+mod settings;
+mod tally;
 #[cfg(test)]
 mod tests;
 
-pub use delivery::{Delivery, End, Reference, State};
-
-use crate::domain::message::{
-    DeliveryId, NetworkReceipt, Priority, ReceiptState, Submission, Submitted,
+pub use record::{
+    Attempt, AttemptId, BootId, Change, Delivery, DeliveryState, End, Outcome, Reference, Route,
+    Stop, Subject,
 };
+pub use review::retry_delay;
+pub use settings::*;
+pub use tally::{Tally, tally};
+
+use crate::domain::message::{DeliveryId, NetworkReceipt, Submission};
 use crate::domain::planted::{self, Bug};
 use crate::domain::recipient::RecipientId;
 use crate::domain::time::Timestamp;
 use crate::domain::warning::{MessageType, WarningId};
+use people::People;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::sync::Arc;
 
-/// How long a late answer or a delivery report may settle what became of an unknown attempt.
-pub const UNKNOWN_WAIT: Duration = Duration::from_secs(90);
-/// A channel that is down is tried again after this.
-pub const DOWN_WAIT: Duration = Duration::from_mins(1);
-/// How long after its expiry the network may still report on a delivery.
-pub const REPORT_WAIT: Duration = Duration::from_mins(10);
-/// Share of the daily budget that is kept for warnings, in percent.
-const RESERVE_PERCENT: u32 = 20;
-const DAY_MS: i64 = 86_400_000;
-/// Digits at the end of two numbers that must agree: networks write the same number with and without its country code.
-const DIGITS_COMPARED: usize = 8;
+/// Everything that the store knows of at a start.
+#[derive(Clone, Debug, Default)]
+pub struct Stored {
+    /// Every delivery that has not ended.
+    pub deliveries: Vec<Delivery>,
+    /// Their attempts whose outcome is `Open`, `Accepted` or `Unknown`.
+    pub attempts: Vec<Attempt>,
+    /// The highest attempt number given.
+    pub attempt_last: AttemptId,
+    /// The newest alert of each warning that is open or has a delivery that has not ended.
+    pub newest: Vec<(WarningId, u32, MessageType)>,
+    /// For the same warnings, the recipients of the deliveries that `reached` them, all-clears apart.
+    pub told: Vec<(WarningId, RecipientId)>,
+    /// Segments of the attempts started on the present [`day`] that may have left.
+    pub spent: u32,
+}
 
-/// What the outbox goes by.
+/// A delivery chosen for a lane. Nothing goes out before `changes` are stored and [`Outbox::begin`] was called.
+#[derive(Debug)]
+pub struct Claim {
+    /// Which delivery.
+    pub delivery: DeliveryId,
+    /// The attempt to be stored.
+    pub attempt: AttemptId,
+    /// The rows to store: the attempt, and the delivery as `Writing`.
+    pub changes: Vec<Change>,
+}
+
+/// Whether a claimed delivery goes out.
+#[derive(Debug)]
+pub enum Begin {
+    /// It does: hand this to the channel.
+    Send(Submission),
+    /// It does not any more; the lane is free and these rows say why.
+    CalledOff(Vec<Change>),
+}
+
+/// What the modem's memory, or a provider's list of messages, says about an attempt of unknown fate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// Name of the gateway: part of every idempotency key.
-    pub gateway: String,
-    /// Segments a day; `None` is no bound.
-    pub budget_segments: Option<u32>,
-    /// Attempts on one channel before the next is tried.
-    pub attempts_max: u32,
-    /// First wait before trying again; doubles with each attempt.
-    pub retry_delay: Duration,
-    /// Longest wait before trying again.
-    pub retry_delay_max: Duration,
+pub enum Evidence {
+    /// It left; by these references, as far as they are known.
+    Left {
+        /// One a segment.
+        references: Vec<String>,
+    },
+    /// Nothing of it left.
+    NeverLeft,
 }
 
-/// Every delivery that has not reached its end, and who has been told of which open warning.
-#[derive(Clone, Debug)]
-pub struct Outbox {
-    policy: Policy,
-    deliveries: BTreeMap<DeliveryId, Delivery>,
-    told: BTreeMap<WarningId, BTreeSet<RecipientId>>,
-    down_until: BTreeMap<String, Timestamp>,
-    in_flight: BTreeMap<String, DeliveryId>,
-    spent: Spent,
-    changed: BTreeSet<DeliveryId>,
-    ended: Vec<Delivery>,
+/// What was turned away, or could not be made sense of, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Deliveries that ended because the outbox was full.
+    pub turned_away: u64,
+    /// Receipts that fit nothing that is awaited.
+    pub receipts_unmatched: u64,
+    /// Receipts that fit more than one attempt, and so prove nothing.
+    pub receipts_ambiguous: u64,
+    /// Receipts that came before the answer and found no room to wait for it.
+    pub receipts_early_dropped: u64,
+    /// Answers about deliveries that were not in flight.
+    pub answers_unmatched: u64,
+    /// Open warnings whose list of told people was given up for want of room.
+    pub told_overflowed: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Spent {
+/// A delivery, and those of its attempts that have left or may have.
+#[derive(Debug)]
+struct Held {
+    delivery: Delivery,
+    attempts: Vec<Attempt>,
+}
+
+/// A channel, as the outbox sees it.
+#[derive(Debug)]
+struct Lane {
+    settings: LaneSettings,
+    down: Option<String>,
+    in_flight: Option<DeliveryId>,
+    free_at: Timestamp,
+    last_reference: Option<u8>,
+    /// Receipts that came while the answer that explains them is still to come.
+    early: Vec<NetworkReceipt>,
+}
+
+/// Segments spent on one day.
+#[derive(Clone, Copy, Debug)]
+struct Spend {
     day: i64,
     segments: u32,
 }
 
+/// The outbox of one gateway.
+#[derive(Debug)]
+pub struct Outbox {
+    boot: BootId,
+    budget: Option<Budget>,
+    deliveries_max: usize,
+    lanes: BTreeMap<Arc<str>, Lane>,
+    held: BTreeMap<DeliveryId, Held>,
+    /// Which deliveries have an attempt with this reference.
+    by_reference: BTreeMap<String, BTreeSet<DeliveryId>>,
+    people: People,
+    attempt_last: AttemptId,
+    spend: Spend,
+    counters: Counters,
+}
+
 impl Outbox {
-    /// Makes an empty outbox.
+    /// Takes up what the store holds: what was being written is unknown now, and what a later alert replaced stops.
+    ///
+    /// Safe to repeat: a crash before the returned rows are stored, and another start, lead to the same rows.
     #[must_use]
-    pub fn new(policy: Policy) -> Self {
-        Self {
-            policy,
-            deliveries: BTreeMap::new(),
-            told: BTreeMap::new(),
-            down_until: BTreeMap::new(),
-            in_flight: BTreeMap::new(),
-            spent: Spent::default(),
-            changed: BTreeSet::new(),
-            ended: Vec::new(),
-        }
-    }
-
-    /// Takes in what the store held when the program started: deliveries without an end, who has been told of which
-    /// warning, and the segments spent in the day of `now`. What was being written then is unknown now.
     pub fn recover(
-        &mut self,
-        deliveries: Vec<Delivery>,
-        told: Vec<(WarningId, RecipientId)>,
-        segments_today: u32,
+        settings: Settings,
+        stored: Stored,
+        boot: BootId,
         now: Timestamp,
-    ) {
-        self.spent = Spent { day: day(now), segments: segments_today };
-        for (warning, recipient) in told {
-            self.told.entry(warning).or_default().insert(recipient);
+    ) -> (Self, Vec<Change>) {
+        let lanes = settings.lanes.into_iter().map(|lane| (lane.name.clone(), Lane::new(lane)));
+        let mut outbox = Self {
+            boot,
+            budget: settings.budget,
+            deliveries_max: settings.deliveries_max,
+            lanes: lanes.collect(),
+            held: BTreeMap::new(),
+            by_reference: BTreeMap::new(),
+            people: People::new(stored.newest, stored.told),
+            attempt_last: stored.attempt_last,
+            spend: Spend { day: day(now), segments: stored.spent },
+            counters: Counters::default(),
+        };
+        for delivery in stored.deliveries {
+            outbox.people.note_alert(&delivery);
+            outbox.held.insert(delivery.id, Held { delivery, attempts: Vec::new() });
         }
-        for mut delivery in deliveries {
-            if matches!(delivery.state, State::Writing) {
-                delivery.state = if planted::is(Bug::ForgetsWriting) {
-                    State::Queued
-                } else {
-                    State::Unknown { references: Vec::new(), since: now }
-                };
-                self.changed.insert(delivery.id);
-            }
-            self.insert_one(delivery, now);
+        let mut attempts = stored.attempts;
+        attempts.sort_by_key(|attempt| attempt.id);
+        for attempt in attempts {
+            outbox.take_up(attempt);
         }
+        let mut changes = Vec::new();
+        outbox.doubt_what_was_written(now, &mut changes);
+        outbox.stop_replaced(None, now, &mut changes);
+        changes.extend(outbox.tick(now));
+        (outbox, changes)
     }
 
-    /// Takes in what has just been planned and committed.
-    pub fn insert(&mut self, deliveries: Vec<Delivery>, now: Timestamp) {
+    /// Takes deliveries that were just stored as `Queued`. An alert stops those before it of its warning.
+    ///
+    /// All deliveries of one alert come in one call. Those that are held already are passed over. Above the bound, the last in turn end at once.
+    pub fn insert(&mut self, deliveries: Vec<Delivery>, now: Timestamp) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let mut warnings = BTreeSet::new();
         for delivery in deliveries {
-            self.insert_one(delivery, now);
+            self.people.note_alert(&delivery);
+            warnings.extend(delivery.alert().map(|(warning, _)| warning));
+            self.held.entry(delivery.id).or_insert(Held { delivery, attempts: Vec::new() });
         }
+        for warning in warnings {
+            self.stop_replaced(Some(warning), now, &mut changes);
+        }
+        self.turn_away(now, &mut changes);
+        changes
     }
 
-    /// A newer alert takes the place of what waits for the same recipient; an all-clear is only for who may have heard.
-    fn insert_one(&mut self, delivery: Delivery, now: Timestamp) {
-        let id = delivery.id;
-        if let Some((warning, number)) = delivery.alert {
-            if !planted::is(Bug::KeepsSuperseded) {
-                self.supersede(warning, number, delivery.recipient, now);
-            }
-            if delivery.state.may_have_left() {
-                self.told.entry(warning).or_default().insert(delivery.recipient);
-            }
-        }
-        let needless = delivery.message_type == MessageType::Cancel
-            && matches!(delivery.state, State::Queued)
-            && !planted::is(Bug::ClearsEverybody)
-            && delivery
-                .alert
-                .is_some_and(|(warning, _)| !self.was_told(warning, delivery.recipient));
-        self.deliveries.insert(id, delivery);
-        if needless {
-            self.end(id, End::Superseded, now);
-        }
+    /// Stops what is older than alert `number` of `warning`. Needed only for an alert that nobody is told.
+    pub fn supersede(&mut self, warning: WarningId, number: u32, now: Timestamp) -> Vec<Change> {
+        self.people.note_number(warning, number);
+        let mut changes = Vec::new();
+        self.stop_replaced(Some(warning), now, &mut changes);
+        changes
     }
 
-    fn supersede(
-        &mut self,
-        warning: WarningId,
-        number: u32,
-        recipient: RecipientId,
-        now: Timestamp,
-    ) {
-        let older: Vec<DeliveryId> = self
-            .deliveries
-            .values()
-            .filter(|d| d.recipient == recipient && matches!(d.state, State::Queued))
-            .filter(|d| d.alert.is_some_and(|(w, n)| w == warning && n < number))
-            .map(|d| d.id)
-            .collect();
-        for id in older {
-            self.end(id, End::Superseded, now);
-        }
+    /// Stops everything to a recipient who does not want to be told any more.
+    pub fn opt_out(&mut self, recipient: RecipientId, now: Timestamp) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let theirs = self.ids(|d| d.recipient == recipient);
+        self.stop(theirs, Stop::OptedOut, now, &mut changes);
+        changes
     }
 
-    /// Returns whether a recipient has heard, or may have heard, of a warning.
+    /// Returns whether `recipient` got, or may have got, an alert of `warning`.
     #[must_use]
     pub fn was_told(&self, warning: WarningId, recipient: RecipientId) -> bool {
-        self.told.get(&warning).is_some_and(|told| told.contains(&recipient))
+        self.people.was_told(warning, recipient)
     }
 
-    /// Chooses what the lane of `channel` hands over next, and arms it. The delivery must be on disk as it is returned
-    /// ([`Outbox::take_changes`]) before its first byte goes out; [`Outbox::disarm`] takes that back.
-    pub fn claim(&mut self, channel: &str, now: Timestamp) -> Option<Submission> {
-        if self.in_flight.contains_key(channel) || self.is_down(channel, now) {
-            return None;
-        }
-        self.expire(now);
-        let order = |d: &Delivery| (d.priority, d.rank, d.created, d.id);
-        let ready = self.deliveries.values().filter(|d| {
-            matches!(d.state, State::Queued)
-                && d.due <= now
-                && d.channel() == Some(channel)
-                && self.affordable(d, now)
-        });
-        let next = if planted::is(Bug::ReversesPriority) {
-            ready.max_by_key(|d| order(d))
-        } else {
-            ready.min_by_key(|d| order(d))
-        };
-        let id = next?.id;
-        let validity = next?.expires.since(now);
-        self.in_flight.insert(channel.to_owned(), id);
-        self.spend(id, now);
-        let delivery = self.deliveries.get_mut(&id)?;
-        delivery.state = State::Writing;
-        delivery.attempts += 1;
-        if let Some((warning, _)) = delivery.alert {
-            self.told.entry(warning).or_default().insert(delivery.recipient);
-        }
-        self.changed.insert(id);
-        Some(delivery.submission(&self.policy.gateway, validity))
+    /// Forgets who was told of a warning that ended without an all-clear. After an all-clear this happens by itself.
+    pub fn close(&mut self, warning: WarningId) {
+        self.people.forget(warning);
     }
 
-    /// Takes back a claim of which nothing has gone out: the record of it could not be written.
-    pub fn disarm(&mut self, id: DeliveryId, retry_at: Timestamp) {
-        self.land(id);
-        if let Some(delivery) = self.deliveries.get_mut(&id) {
-            delivery.state = State::Queued;
-            delivery.attempts = delivery.attempts.saturating_sub(1);
-            delivery.due = retry_at;
-            self.changed.insert(id);
+    /// Lets go of the ended deliveries among `changes`, now that those are stored.
+    pub fn stored(&mut self, changes: &[Change]) {
+        for change in changes {
+            let Change::Delivery(Delivery { id, .. }) = change else { continue };
+            let ended = self.held.get(id).is_some_and(|held| held.delivery.end().is_some());
+            if !ended || planted::is(Bug::SecondEnd) {
+                continue;
+            }
+            let Some(held) = self.held.remove(id) else { continue };
+            for attempt in &held.attempts {
+                self.unindex(*id, attempt);
+            }
+            let Some((warning, _)) = held.delivery.alert() else { continue };
+            let about = |h: &Held| h.delivery.alert().is_some_and(|(of, _)| of == warning);
+            if self.people.is_over(warning) && !self.held.values().any(about) {
+                self.people.forget(warning);
+            }
         }
     }
 
-    /// Takes in what a channel said of an attempt.
-    pub fn submitted(&mut self, id: DeliveryId, outcome: Submitted, now: Timestamp) {
-        let channel = self.land(id);
-        let Some(delivery) = self.deliveries.get_mut(&id) else { return };
-        if !matches!(delivery.state, State::Writing) {
+    /// Returns a delivery that is held.
+    #[must_use]
+    pub fn get(&self, delivery: DeliveryId) -> Option<&Delivery> {
+        self.held.get(&delivery).map(|held| &held.delivery)
+    }
+
+    /// Returns the deliveries held, by number.
+    pub fn deliveries(&self) -> impl Iterator<Item = &Delivery> {
+        self.held.values().map(|held| &held.delivery)
+    }
+
+    /// Returns the attempts that have left or may have, such as the unknown ones that a channel should look for.
+    pub fn attempts(&self) -> impl Iterator<Item = &Attempt> {
+        self.held.values().flat_map(|held| &held.attempts)
+    }
+
+    /// Returns why `channel` is down; `None` when it works.
+    #[must_use]
+    pub fn down(&self, channel: &str) -> Option<&str> {
+        self.lanes.get(channel)?.down.as_deref()
+    }
+
+    /// Returns the segments spent on the day of `now`.
+    #[must_use]
+    pub fn segments_spent(&self, now: Timestamp) -> u32 {
+        if self.spend.day == day(now) { self.spend.segments } else { 0 }
+    }
+
+    /// Returns what was turned away.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        Counters { told_overflowed: self.people.overflowed(), ..self.counters }
+    }
+
+    fn ids(&self, which: impl Fn(&Delivery) -> bool) -> Vec<DeliveryId> {
+        self.deliveries().filter(|d| which(d)).map(|d| d.id).collect()
+    }
+
+    /// Puts an attempt from the store beside its delivery.
+    fn take_up(&mut self, attempt: Attempt) {
+        let Some(held) = self.held.get_mut(&attempt.delivery) else { return };
+        if let Some(lane) = self.lanes.get_mut(&attempt.channel) {
+            let last = attempt.references.last().and_then(|r| r.reference.parse().ok());
+            lane.last_reference = last.or(attempt.reference_before).or(lane.last_reference);
+        }
+        for reference in &attempt.references {
+            let ids = self.by_reference.entry(reference.reference.clone()).or_default();
+            ids.insert(attempt.delivery);
+        }
+        held.attempts.push(attempt);
+    }
+
+    /// Forgets the references of an attempt that is not held any more.
+    fn unindex(&mut self, id: DeliveryId, attempt: &Attempt) {
+        let others: Vec<&Attempt> = self.held.get(&id).iter().flat_map(|h| &h.attempts).collect();
+        for reference in &attempt.references {
+            if others.iter().flat_map(|a| &a.references).any(|r| r.reference == reference.reference)
+            {
+                continue;
+            }
+            if let Some(ids) = self.by_reference.get_mut(&reference.reference) {
+                ids.remove(&id);
+                if ids.is_empty() {
+                    self.by_reference.remove(&reference.reference);
+                }
+            }
+        }
+    }
+
+    /// Makes unknown what the last run of the gateway was writing when it stopped.
+    fn doubt_what_was_written(&mut self, now: Timestamp, changes: &mut Vec<Change>) {
+        for id in self.ids(|_| true) {
+            let Some(held) = self.held.get_mut(&id) else { continue };
+            match held.delivery.state {
+                DeliveryState::Writing { .. } if planted::is(Bug::RecoveryForgetsWriting) => {
+                    held.attempts.retain(|a| a.outcome != Outcome::Open);
+                    held.delivery.state = DeliveryState::Queued;
+                }
+                // An attempt that is not stored has not begun.
+                DeliveryState::Writing { attempt } | DeliveryState::Armed { attempt }
+                    if held.attempts.iter().all(|a| a.id != attempt) =>
+                {
+                    held.delivery.state = DeliveryState::Queued;
+                    self.review(id, true, now, changes);
+                }
+                DeliveryState::Writing { attempt } | DeliveryState::Armed { attempt } => {
+                    let reason = "the gateway stopped before the answer was stored".to_owned();
+                    self.doubt(id, attempt, reason, Vec::new(), now, changes);
+                    self.review(id, true, now, changes);
+                }
+                DeliveryState::Queued
+                | DeliveryState::Submitted { .. }
+                | DeliveryState::Unknown { .. }
+                | DeliveryState::Delivered
+                | DeliveryState::Accepted
+                | DeliveryState::Failed { .. }
+                | DeliveryState::Expired
+                | DeliveryState::Superseded
+                | DeliveryState::OptedOut => {}
+            }
+        }
+    }
+
+    /// Stops the deliveries, of `warning` or of all, that a later alert replaces.
+    fn stop_replaced(
+        &mut self,
+        warning: Option<WarningId>,
+        now: Timestamp,
+        changes: &mut Vec<Change>,
+    ) {
+        if planted::is(Bug::SupersededSent) {
             return;
         }
-        self.changed.insert(id);
-        let references = |list: Vec<String>| list.into_iter().map(Reference::new).collect();
-        match outcome {
-            Submitted::Accepted { references: list } => {
-                delivery.state = State::Submitted { references: references(list), since: now };
-            }
-            Submitted::Unknown { references: list, reason } => {
-                delivery.reason = Some(reason);
-                delivery.state = State::Unknown { references: references(list), since: now };
-            }
-            Submitted::Retry { reason, after } => {
-                delivery.reason = Some(reason);
-                delivery.state = State::Queued;
-                let wait = backoff(&self.policy, delivery).max(after.unwrap_or_default());
-                delivery.due = now + wait;
-                if delivery.attempts >= self.policy.attempts_max {
-                    delivery.next_channel(false);
-                    delivery.attempts = 0;
-                }
-            }
-            Submitted::Rejected { reason } => {
-                delivery.reason = Some(reason.clone());
-                self.fail_over(id, reason, now);
-            }
-            Submitted::ChannelDown { reason } => {
-                delivery.reason = Some(reason);
-                delivery.state = State::Queued;
-                delivery.attempts = delivery.attempts.saturating_sub(1);
-                delivery.due = now;
-                delivery.next_channel(false);
-                if let Some(channel) = channel {
-                    self.down_until.insert(channel, now + DOWN_WAIT);
-                }
-            }
-        }
-    }
-
-    /// Takes in the network's later word about a segment. Returns whether it belonged to anything.
-    pub fn receipt(&mut self, channel: &str, receipt: &NetworkReceipt, now: Timestamp) -> bool {
-        let about = |d: &&mut Delivery| {
-            let same_number =
-                receipt.to.as_ref().is_none_or(|to| same_number(to, d.number.as_str()));
-            d.channel() == Some(channel)
-                && (same_number || planted::is(Bug::MatchesReferenceOnly))
-                && d.references().iter().any(|r| r.reference == receipt.reference && !r.delivered)
-        };
-        // References repeat after 256 texts: the newest that fits is meant.
-        let Some(delivery) = self.deliveries.values_mut().rev().find(about) else { return false };
-        let id = delivery.id;
-        self.changed.insert(id);
-        match &receipt.state {
-            ReceiptState::Pending => {}
-            ReceiptState::Delivered => {
-                if delivery.segment_delivered(&receipt.reference) {
-                    self.end(id, End::Delivered, now);
-                }
-            }
-            ReceiptState::Failed { reason } => {
-                delivery.reason = Some(reason.clone());
-                self.fail_over(id, reason.clone(), now);
-            }
-            ReceiptState::Expired => self.end(id, End::Expired, now),
-        }
-        true
-    }
-
-    /// Says that a channel works again.
-    pub fn channel_up(&mut self, channel: &str) {
-        self.down_until.remove(channel);
-    }
-
-    /// Does what the passing of time asks for.
-    pub fn tick(&mut self, now: Timestamp) {
-        self.expire(now);
-        let settled: Vec<DeliveryId> =
-            self.deliveries.values().filter(|d| d.wait_is_over(now)).map(|d| d.id).collect();
-        for id in settled {
-            let Some(delivery) = self.deliveries.get_mut(&id) else { continue };
-            match delivery.state {
-                State::Submitted { .. } => self.end(id, End::Accepted, now),
-                State::Unknown { .. } => {
-                    let again = delivery.priority == Priority::Danger
-                        && !delivery.possible_duplicate
-                        || planted::is(Bug::ResendsEverything);
-                    if again && delivery.expires > now {
-                        delivery.state = State::Queued;
-                        delivery.possible_duplicate = true;
-                        delivery.due = now;
-                        delivery.next_channel(false);
-                        self.changed.insert(id);
-                    } else {
-                        self.end(id, End::Unknown, now);
-                    }
-                }
-                State::Queued | State::Writing | State::Ended(_) => {}
-            }
-        }
-    }
-
-    /// Drops whatever waits for someone who does not want to hear any more.
-    pub fn opt_out(&mut self, recipient: RecipientId, now: Timestamp) {
-        let theirs = |d: &&Delivery| d.recipient == recipient && matches!(d.state, State::Queued);
-        let ids: Vec<DeliveryId> = self.deliveries.values().filter(theirs).map(|d| d.id).collect();
-        for id in ids {
-            self.end(id, End::OptedOut, now);
-        }
-    }
-
-    /// Returns when [`Outbox::tick`] or [`Outbox::claim`] may next have something to do.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Timestamp> {
-        let of_deliveries = self.deliveries.values().filter_map(|d| match &d.state {
-            State::Queued => {
-                let up = d.channel().and_then(|c| self.down_until.get(c)).copied().unwrap_or(d.due);
-                Some(d.due.max(up).min(d.expires))
-            }
-            State::Submitted { .. } | State::Unknown { .. } => d.wait_until(),
-            State::Writing | State::Ended(_) => None,
+        let replaced = self.ids(|d| {
+            d.alert().is_some_and(|(of, number)| {
+                warning.is_none_or(|only| only == of) && self.people.is_replaced(of, number)
+            })
         });
-        of_deliveries.min()
+        self.stop(replaced, Stop::Superseded, now, changes);
     }
 
-    /// Returns the deliveries that are different from what was last taken, those that have ended among them, to be
-    /// written down.
-    pub fn take_changes(&mut self) -> Vec<Delivery> {
-        let changed = std::mem::take(&mut self.changed);
-        let mut rows = std::mem::take(&mut self.ended);
-        rows.extend(changed.iter().filter_map(|id| self.deliveries.get(id)).cloned());
-        rows
-    }
-
-    /// Returns every delivery that has not reached its end.
-    pub fn open(&self) -> impl Iterator<Item = &Delivery> {
-        self.deliveries.values()
-    }
-
-    /// Returns the segments handed over in the day of `now`.
-    #[must_use]
-    pub fn segments_today(&self, now: Timestamp) -> u32 {
-        if self.spent.day == day(now) { self.spent.segments } else { 0 }
-    }
-
-    /// Forgets who was told of a warning that has ended, once nothing about it waits.
-    pub fn forget(&mut self, warning: WarningId) {
-        if self.deliveries.values().all(|d| d.alert.is_none_or(|(w, _)| w != warning)) {
-            self.told.remove(&warning);
+    fn stop(&mut self, ids: Vec<DeliveryId>, why: Stop, now: Timestamp, changes: &mut Vec<Change>) {
+        for id in ids {
+            let Some(held) = self.held.get_mut(&id) else { continue };
+            if held.delivery.stop.is_some() || held.delivery.end().is_some() {
+                continue;
+            }
+            held.delivery.stop = Some(why);
+            self.review(id, true, now, changes);
         }
     }
 
-    fn land(&mut self, id: DeliveryId) -> Option<String> {
-        let channel =
-            self.in_flight.iter().find(|(_, flying)| **flying == id).map(|(c, _)| c.clone())?;
-        self.in_flight.remove(&channel);
-        Some(channel)
-    }
-
-    fn is_down(&self, channel: &str, now: Timestamp) -> bool {
-        self.down_until.get(channel).is_some_and(|until| now < *until)
-    }
-
-    fn affordable(&self, delivery: &Delivery, now: Timestamp) -> bool {
-        let Some(budget) = self.policy.budget_segments else { return true };
-        let bound = match delivery.priority {
-            Priority::Danger if !planted::is(Bug::BudgetsDanger) => return true,
-            Priority::Danger | Priority::Warning => budget,
-            Priority::Advice => budget - budget * RESERVE_PERCENT / 100,
-        };
-        self.segments_today(now).saturating_add(delivery.segments) <= bound
-    }
-
-    fn spend(&mut self, id: DeliveryId, now: Timestamp) {
-        let segments = self.deliveries.get(&id).map_or(0, |d| d.segments);
-        self.spent =
-            Spent { day: day(now), segments: self.segments_today(now).saturating_add(segments) };
-    }
-
-    fn expire(&mut self, now: Timestamp) {
-        if planted::is(Bug::SendsExpired) {
+    /// Ends the last in turn of those that wait, as many as are over the bound.
+    fn turn_away(&mut self, now: Timestamp, changes: &mut Vec<Change>) {
+        let live = self.deliveries().filter(|d| d.end().is_none()).count();
+        let over = live.saturating_sub(self.deliveries_max);
+        if over == 0 {
             return;
         }
-        let late = |d: &&Delivery| matches!(d.state, State::Queued) && d.expires <= now;
-        let ids: Vec<DeliveryId> = self.deliveries.values().filter(late).map(|d| d.id).collect();
-        for id in ids {
-            self.end(id, End::Expired, now);
+        let mut waiting = self.ids(|d| d.state == DeliveryState::Queued);
+        waiting.sort_by_cached_key(|id| self.get(*id).map(|d| std::cmp::Reverse(self.turn(d))));
+        for id in waiting.into_iter().take(over) {
+            let Some(held) = self.held.get_mut(&id) else { continue };
+            held.end(DeliveryState::Failed { reason: "the outbox was full".to_owned() }, now);
+            self.counters.turned_away += 1;
+            self.report(id, changes);
         }
     }
 
-    /// Goes to the next channel that has not refused, or fails.
-    fn fail_over(&mut self, id: DeliveryId, reason: String, now: Timestamp) {
-        let Some(delivery) = self.deliveries.get_mut(&id) else { return };
-        if delivery.next_channel(true) && delivery.expires > now {
-            delivery.state = State::Queued;
-            delivery.attempts = 0;
-            delivery.due = now;
-        } else {
-            self.end(id, End::Failed { reason }, now);
+    /// Reports the row of a delivery. An armed one is stored as `Writing`: from then on bytes may go out at any time.
+    fn report(&self, id: DeliveryId, changes: &mut Vec<Change>) {
+        let Some(mut row) = self.get(id).cloned() else { return };
+        if let DeliveryState::Armed { attempt } = row.state {
+            row.state = DeliveryState::Writing { attempt };
         }
-    }
-
-    fn end(&mut self, id: DeliveryId, end: End, now: Timestamp) {
-        self.changed.remove(&id);
-        if let Some(mut delivery) = self.deliveries.remove(&id) {
-            delivery.state = State::Ended(end);
-            delivery.ended = Some(now);
-            self.ended.push(delivery);
-        }
+        changes.push(Change::Delivery(row));
     }
 }
 
-/// Waits double with each attempt. A delivery's number spreads them, so that a hundred that failed together do not come
-/// back together.
-fn backoff(policy: &Policy, delivery: &Delivery) -> Duration {
-    let doubled =
-        policy.retry_delay.saturating_mul(1 << delivery.attempts.saturating_sub(1).min(10));
-    let spread = u32::try_from(delivery.id.0.rem_euclid(16)).unwrap_or(0);
-    let wait = doubled.min(policy.retry_delay_max);
-    wait + wait.saturating_mul(spread) / 64
+impl Lane {
+    fn new(settings: LaneSettings) -> Self {
+        let free_at = Timestamp::from_millis(i64::MIN);
+        let (down, in_flight, last_reference) = (None, None, None);
+        Self { settings, down, in_flight, free_at, last_reference, early: Vec::new() }
+    }
 }
 
-fn day(now: Timestamp) -> i64 {
-    now.as_millis().div_euclid(DAY_MS)
-}
-
-fn same_number(a: &str, b: &str) -> bool {
-    let tail = |number: &str| -> Vec<u8> {
-        number.bytes().rev().filter(u8::is_ascii_digit).take(DIGITS_COMPARED).collect()
-    };
-    tail(a) == tail(b)
+/// Returns the day of the budget that `at` lies in.
+#[must_use]
+pub const fn day(at: Timestamp) -> i64 {
+    at.as_millis().div_euclid(DAY_MS)
 }

@@ -99,40 +99,43 @@ create table undecoded (
 -- The outbox. A row is written with the alert that it tells of, and again with every change of its state.
 create table delivery (
     id integer primary key,
-    warning integer,                -- null: a notice or a test
+    subject text not null,          -- alert | notice | test
+    warning integer,                -- of an alert
     alert integer,
-    message_type text not null,
+    message_type text,
     recipient integer not null,
     number text not null,
     body text not null,
     segments integer not null,
     priority integer not null,      -- 0 danger, 1 warning, 2 advice
     rank integer not null,
-    channels text not null,         -- separated by spaces, best first
-    channel integer not null,       -- place in it
-    refused text not null,          -- places in it, separated by spaces
+    idempotency_key text not null default (lower(hex(randomblob(16)))),
+    routes text not null,           -- JSON [[channel, tries, not before ms, why rejected or null], …], best first
     created_ms integer not null,
     expires_ms integer not null,
-    due_ms integer not null,
-    attempts integer not null,
-    possible_duplicate integer not null,
     state text not null,
-    since_ms integer,
-    segment_references text not null, -- JSON [[reference, delivered], …]
-    reason text,
+    attempt integer,                -- that the state speaks of
+    decide_at_ms integer,           -- of an unknown fate: until when evidence is awaited
+    stop text,                      -- why no further attempt is made: superseded | opted out
+    attempts integer not null default 0,
+    channel text,                   -- of the last of them
+    reached integer not null default 0,
+    possible_duplicate integer not null default 0,
+    last_error text,
     ended_ms integer
 ) strict;
-
-create index delivery_open on delivery (id) where ended_ms is null;
-create index delivery_alert on delivery (warning, alert);
-
--- One row a time that bytes may have gone out, written before the first of them.
 create table attempt (
     id integer primary key,
     delivery integer not null,
     channel text not null,
     boot integer not null,
-    at_ms integer not null
+    started_ms integer not null,
+    segments integer not null,
+    reference_before integer,
+    outcome text not null,
+    reason text,
+    ended_ms integer,
+    segment_references text not null -- JSON [[reference, delivered], …]
 ) strict;
 
 create index attempt_delivery on attempt (delivery);
