@@ -4,7 +4,7 @@
 //! A mosquitto that is killed instead of stopped forgets what it has acknowledged since it last wrote its own database:
 //! no client can make up for that. What is shown of that case is that the gateway hears the broker again.
 
-use crate::gateway::{Site, level, river, wait_for};
+use crate::gateway::{AMINA, Site, level, river, wait_for};
 use crate::peers::program;
 use kengele::sim::node::{self, Target, Witness};
 use kengele::sim::world::Publication;
@@ -323,6 +323,26 @@ async fn the_brokers_keep_what_cannot_be_written() {
     lock.release();
     assert_once(&net.stored(120).await);
     assert_eq!(heard(&net.site), connections);
+    net.site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn danger_is_heard_and_told_while_nothing_can_be_written() {
+    let mut net = Net::new().await;
+    net.start().await;
+    let lock = Lock::new(&net.site);
+    // More than mosquitto sends without an acknowledgement.
+    net.publish(&levels(0..200));
+    let log = || net.site.log();
+    let (deaf, again) = ("deliver without acknowledgement", "with acknowledgement again");
+    wait_for("the brokers are asked not to wait", || log().matches(deaf).count() == 2).await;
+    let rise: String = (0..10).map(|n| level(200 + i64::from(n) * 5, 100 + n * 40)).collect();
+    net.publish(&rise);
+    wait_for("Amina is told from memory", || !net.site.texts_of(AMINA).is_empty()).await;
+    assert!(!log().contains(again), "nothing is stored yet");
+    lock.release();
+    wait_for("the brokers deliver as before", || log().matches(again).count() == 2).await;
+    assert_once(&net.stored(210).await);
     net.site.stop().await;
 }
 

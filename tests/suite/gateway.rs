@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// A number of the village's first warden.
-const AMINA: &str = "+255700000001";
+pub(crate) const AMINA: &str = "+255700000001";
 const BEGIN_S: i64 = 1_793_595_600;
 
 pub(crate) async fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
@@ -162,7 +162,7 @@ impl Site {
         client.wait().unwrap().success()
     }
 
-    fn texts_of(&self, number: &str) -> Vec<String> {
+    pub(crate) fn texts_of(&self, number: &str) -> Vec<String> {
         self.carrier.inbox(number).into_iter().map(|received| received.text).collect()
     }
 }
