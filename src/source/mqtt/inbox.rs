@@ -120,12 +120,16 @@ impl Inbox {
         }
     }
 
-    /// Takes in what the pipeline has said.
-    pub(super) fn hear_words(&mut self) {
+    /// Takes in what the pipeline has said. When it can store again, what it could not store goes first: before an
+    /// acknowledgement lets the broker send so much more that the engine would not know it again.
+    pub(super) async fn hear_words(&mut self) {
         let heard =
             std::mem::take(&mut *self.words.heard.lock().unwrap_or_else(PoisonError::into_inner));
         for (token, outcome) in heard {
             self.settle(token, outcome);
+        }
+        if self.failing_since.is_none() && self.retry_at.is_some() {
+            self.hand_over_again().await;
         }
     }
 
@@ -221,8 +225,8 @@ mod tests {
         envelope.receipt.unwrap().settle(outcome);
     }
 
-    fn done(inbox: &mut Inbox) -> Vec<u16> {
-        inbox.hear_words();
+    async fn done(inbox: &mut Inbox) -> Vec<u16> {
+        inbox.hear_words().await;
         std::iter::from_fn(|| inbox.next_done()).map(|ticket| ticket.id).collect()
     }
 
@@ -233,13 +237,13 @@ mod tests {
             inbox.take(publication(id)).await;
         }
         let [first, second, third] = std::array::from_fn(|_| pipeline.try_recv().unwrap());
-        assert!(done(&mut inbox).is_empty(), "nothing is on disk");
+        assert!(done(&mut inbox).await.is_empty(), "nothing is on disk");
         settle(third, Outcome::Committed);
-        assert!(done(&mut inbox).is_empty());
+        assert!(done(&mut inbox).await.is_empty());
         settle(first, Outcome::Committed);
-        assert_eq!(done(&mut inbox), [7]);
+        assert_eq!(done(&mut inbox).await, [7]);
         settle(second, Outcome::Refused);
-        assert_eq!(done(&mut inbox), [3, 5], "what is refused would come for ever");
+        assert_eq!(done(&mut inbox).await, [3, 5], "what is refused would come for ever");
     }
 
     #[tokio::test]
@@ -247,19 +251,35 @@ mod tests {
         let (mut inbox, mut pipeline) = inbox();
         inbox.take(publication(1)).await;
         inbox.take(publication(2)).await;
-        settle(pipeline.try_recv().unwrap(), Outcome::NotStored);
-        settle(pipeline.try_recv().unwrap(), Outcome::Committed);
-        assert!(done(&mut inbox).is_empty());
+        let [first, second] = std::array::from_fn(|_| pipeline.try_recv().unwrap());
+        settle(second, Outcome::Committed);
+        settle(first, Outcome::NotStored);
+        assert!(done(&mut inbox).await.is_empty());
         assert!(inbox.retry_at.is_some());
         for outcome in [Outcome::NotStored, Outcome::Committed] {
             inbox.hand_over_again().await;
             let again = pipeline.try_recv().unwrap();
             assert!(again.frame.redelivered && pipeline.try_recv().is_err());
             settle(again, outcome);
-            inbox.hear_words();
+            inbox.hear_words().await;
         }
         assert!(inbox.has_room() && inbox.open == 0);
-        assert_eq!(done(&mut inbox), [1, 2]);
+        assert_eq!(done(&mut inbox).await, [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn when_the_disk_works_again_what_was_not_stored_goes_before_anything_new() {
+        let (mut inbox, mut pipeline) = inbox();
+        inbox.take(publication(1)).await;
+        inbox.take(publication(2)).await;
+        let [first, second] = std::array::from_fn(|_| pipeline.try_recv().unwrap());
+        settle(second, Outcome::NotStored);
+        settle(first, Outcome::Committed);
+        inbox.hear_words().await;
+        let again = pipeline.try_recv().unwrap();
+        assert!(again.frame.redelivered && inbox.retry_at.is_none());
+        settle(again, Outcome::Committed);
+        assert_eq!(done(&mut inbox).await, [1, 2]);
     }
 
     #[tokio::test]
@@ -267,11 +287,11 @@ mod tests {
         let (mut inbox, mut pipeline) = inbox();
         inbox.take(publication(1)).await;
         drop(pipeline.try_recv().unwrap());
-        assert!(done(&mut inbox).is_empty() && inbox.retry_at.is_some());
+        assert!(done(&mut inbox).await.is_empty() && inbox.retry_at.is_some());
         drop(pipeline);
         inbox.take(publication(2)).await;
         inbox.hand_over_again().await;
-        assert!(done(&mut inbox).is_empty(), "a pipeline that has ended stores nothing");
+        assert!(done(&mut inbox).await.is_empty(), "a pipeline that has ended stores nothing");
     }
 
     #[tokio::test]
@@ -282,10 +302,10 @@ mod tests {
         let long = Bytes::from(vec![b' '; PACKET_BYTES_MAX as usize + 1]);
         inbox.take(Publication { payload: long, ..publication(3) }).await;
         inbox.take(Publication { topic: None, ..publication(4) }).await;
-        assert!(done(&mut inbox).is_empty());
+        assert!(done(&mut inbox).await.is_empty());
         settle(pipeline.try_recv().unwrap(), Outcome::Committed);
         assert!(pipeline.try_recv().is_err());
-        assert_eq!(done(&mut inbox), [1, 2, 3, 4]);
+        assert_eq!(done(&mut inbox).await, [1, 2, 3, 4]);
         let counters = &inbox.counters;
         let counted = [&counters.publications, &counters.retained, &counters.refused];
         assert_eq!(counted.map(Counter::get), [4, 1, 2]);
@@ -297,7 +317,7 @@ mod tests {
         let ticket = Ticket { qos: QoS::AtMostOnce, id: 0 };
         inbox.take(Publication { ticket, ..publication(0) }).await;
         assert!(pipeline.try_recv().unwrap().receipt.is_none());
-        assert!(done(&mut inbox).is_empty() && inbox.pending.is_empty());
+        assert!(done(&mut inbox).await.is_empty() && inbox.pending.is_empty());
     }
 
     #[tokio::test]
@@ -309,7 +329,7 @@ mod tests {
         }
         assert!(!inbox.has_room());
         settle(pipeline.try_recv().unwrap(), Outcome::Committed);
-        assert_eq!(done(&mut inbox), [1]);
+        assert_eq!(done(&mut inbox).await, [1]);
         assert!(inbox.has_room());
     }
 }

@@ -244,7 +244,7 @@ impl Client {
                 tokio::select! {
                     incoming = &mut poll, if inbox.has_room() => break Some(incoming?),
                     () = words.wake.notified() => {
-                        inbox.hear_words();
+                        inbox.hear_words().await;
                         inbox.acknowledge(&requests)?;
                         if delivery == Delivery::Unacknowledged && inbox.failing_since.is_none() {
                             delivery = self.ask_for(Delivery::Acknowledged, &requests)?;
@@ -273,7 +273,7 @@ impl Client {
         }
         if connected {
             // What is on disk is acknowledged; the rest stays with the broker.
-            inbox.hear_words();
+            inbox.hear_words().await;
             inbox.acknowledge(&requests)?;
             if delivery == Delivery::Unacknowledged {
                 self.ask_for(Delivery::Acknowledged, &requests)?;
