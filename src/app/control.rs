@@ -1,7 +1,7 @@
 //! The local socket on which a running daemon is asked: one JSON object a line in, one a line out. Whoever may open the
 //! socket may ask: its file permissions are the rights.
 
-use super::{Hands, convert};
+use super::{Hands, answer, convert};
 use crate::channel::modem;
 use crate::config::Diagnostic;
 use crate::dispatch::Word;
@@ -12,9 +12,7 @@ use crate::domain::quantity::Quantity;
 use crate::domain::recipient::{PhoneNumber, RecipientId, Role};
 use crate::domain::warning::MessageType;
 use crate::pipeline::{Command, Status};
-use crate::store::{
-    NewDelivery, NewRecipient, ReadingRow, ReadingsWanted, Store, Turn, WarningRow,
-};
+use crate::store::{NewDelivery, NewRecipient, ReadingsWanted, Store, Turn};
 use crate::supervise::Stop;
 use crate::wire::segment;
 use anyhow::{Context, bail};
@@ -326,9 +324,10 @@ impl Hands {
             "heard_but_not_declared": status.heard.iter().map(|heard| json!({
                 "node": heard.node, "topic": heard.topic, "count": heard.count, "sample": heard.sample,
             })).collect::<Vec<_>>(),
-            "outbox": outbox_json(outbox),
-            "modems": self.health.iter().map(|(name, health)| modem_json(name, &health.borrow())).collect::<Vec<_>>(),
-            "listener": self.listener.as_ref().map(listener_json),
+            "outbox": answer::outbox(outbox),
+            "modems": self.health.iter().map(|(name, health)| answer::modem(name, &health.borrow())).collect::<Vec<_>>(),
+            "brokers": self.brokers.iter().map(answer::broker).collect::<Vec<_>>(),
+            "listener": self.listener.as_ref().map(answer::listener),
             "counters": {
                 "frames": counters.frames.get(), "readings": counters.readings.get(),
                 "suspect": counters.suspect.get(), "repeated": counters.repeated.get(),
@@ -435,7 +434,7 @@ impl Hands {
         for warning in self.store.warnings(None).await? {
             if warning.ended.is_none() {
                 let topic = format!("kengele/warnings/{}/{}", warning.area, warning.hazard);
-                listener.publish(&topic, warning_json(&warning).to_string().as_bytes(), true);
+                listener.publish(&topic, answer::warning(&warning).to_string().as_bytes(), true);
             }
         }
         Ok(())
@@ -450,17 +449,17 @@ impl Hands {
 pub async fn answer_from_store(store: &Store, question: Question) -> anyhow::Result<Value> {
     match question {
         Question::Warnings => {
-            Ok(store.warnings(None).await?.iter().map(warning_json).collect::<Vec<_>>().into())
+            Ok(store.warnings(None).await?.iter().map(answer::warning).collect::<Vec<_>>().into())
         }
         Question::Why { warning } => {
             let found = store.warnings(Some(warning)).await?;
             let found = found.first().with_context(|| format!("there is no warning #{warning}"))?;
-            let mut answer = warning_json(found);
+            let mut answer = answer::warning(found);
             let deliveries = store.deliveries(Some(warning)).await?;
             if let Some(fields) = answer.as_object_mut() {
                 fields.insert(
                     "deliveries".to_owned(),
-                    deliveries.iter().map(delivery_json).collect(),
+                    deliveries.iter().map(answer::delivery).collect(),
                 );
             }
             Ok(answer)
@@ -473,7 +472,13 @@ pub async fn answer_from_store(store: &Store, question: Question) -> anyhow::Res
                 })
                 .transpose()?;
             let wanted = ReadingsWanted { node, quantity, from_ms, until_ms, last };
-            Ok(store.readings(&wanted).await?.iter().map(reading_json).collect::<Vec<_>>().into())
+            Ok(store
+                .readings(&wanted)
+                .await?
+                .iter()
+                .map(answer::reading)
+                .collect::<Vec<_>>()
+                .into())
         }
         Question::People => {
             let people = store.recipients().await?;
@@ -496,7 +501,7 @@ pub async fn answer_from_store(store: &Store, question: Question) -> anyhow::Res
             .deliveries(warning)
             .await?
             .iter()
-            .map(delivery_json)
+            .map(answer::delivery)
             .collect::<Vec<_>>()
             .into()),
         Question::Status | Question::Reload | Question::SendTest { .. } | Question::Balance => {
@@ -520,81 +525,4 @@ async fn remove_person(store: &Store, who: &str) -> anyhow::Result<Option<Recipi
         Some(person) if store.remove_recipient(person.id).await? => Ok(Some(person.id)),
         Some(_) | None => Ok(None),
     }
-}
-
-fn outbox_json(outbox: &[Delivery]) -> Value {
-    let count = |state: &str| outbox.iter().filter(|d| d.state.as_str() == state).count();
-    json!({
-        "queued": count("queued"), "writing": count("writing"),
-        "submitted": count("submitted"), "unknown": count("unknown"),
-        "last_trouble": outbox.iter().rev().find_map(|d| d.last_error.clone()),
-    })
-}
-
-fn modem_json(name: &str, health: &modem::Health) -> Value {
-    let state = match &health.state {
-        modem::State::Starting => "starting".to_owned(),
-        modem::State::Searching => "searching for a network".to_owned(),
-        modem::State::Ready => "ready".to_owned(),
-        modem::State::Down(reason) => format!("down: {reason}"),
-    };
-    json!({
-        "modem": name, "state": state, "model": health.model, "registration": health.registration,
-        "operator": health.operator, "technology": health.technology, "signal_dbm": health.signal_dbm,
-        "balance": health.balance, "resets": health.counts.resets, "power_cycles": health.counts.power_cycles,
-    })
-}
-
-fn listener_json(handle: &crate::source::broker::Handle) -> Value {
-    use std::sync::atomic::Ordering::Relaxed;
-    let counters = handle.counters();
-    json!({
-        "connections": counters.connections.load(Relaxed), "refused": counters.refused.load(Relaxed),
-        "too_many": counters.too_many.load(Relaxed), "not_authorised": counters.not_authorised.load(Relaxed),
-        "publications": counters.publications.load(Relaxed), "dropped": counters.dropped.load(Relaxed),
-        "protocol_errors": counters.protocol_errors.load(Relaxed),
-    })
-}
-
-fn warning_json(warning: &WarningRow) -> Value {
-    json!({
-        "warning": warning.id, "hazard": warning.hazard, "area": warning.area, "level_max": warning.level_max,
-        "status": if warning.ended.is_some() { "ended" } else { "open" },
-        "opened_unix_ms": warning.opened_unix_ms,
-        "ended_unix_ms": warning.ended.as_ref().map(|(at, _)| at),
-        "ending": warning.ended.as_ref().map(|(_, how)| how),
-        "alerts": warning.alerts.iter().map(|alert| json!({
-            "number": alert.number, "message_type": alert.message_type, "reason": alert.reason, "level": alert.level,
-            "rule": alert.rule, "rule_book": alert.rule_book, "sent_unix_ms": alert.sent_unix_ms,
-            "expires_unix_ms": alert.expires_unix_ms,
-            "observed": serde_json::from_str::<Value>(&alert.observed).unwrap_or_default(),
-        })).collect::<Vec<_>>(),
-    })
-}
-
-fn reading_json(reading: &ReadingRow) -> Value {
-    json!({
-        "unix_ms": reading.unix_ms, "clock": reading.clock.as_str(), "node": reading.node,
-        "quantity": reading.quantity.name(), "unit": reading.quantity.symbol(),
-        "value": if reading.value.is_nan() { Value::Null } else { json!(reading.value) },
-        "quality": reading.quality.as_str(),
-    })
-}
-
-fn delivery_json(delivery: &Delivery) -> Value {
-    json!({
-        "delivery": delivery.id.0,
-        "warning": delivery.alert().map(|(warning, _)| warning.0),
-        "alert": delivery.alert().map(|(_, number)| number),
-        "recipient": delivery.recipient.0,
-        "number": PhoneNumber::parse(&delivery.number).map_or_else(|_| "?".to_owned(), |n| n.masked()),
-        "channel": delivery.channel.as_deref(),
-        "segments": delivery.segments,
-        "state": delivery.state.as_str(),
-        "attempts": delivery.attempts,
-        "possible_duplicate": delivery.possible_duplicate,
-        "reason": delivery.last_error,
-        "created_ms": delivery.created.as_millis(),
-        "ended_ms": delivery.ended.map(crate::domain::time::Timestamp::as_millis),
-    })
 }

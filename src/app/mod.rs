@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod control;
+mod answer;
 pub mod convert;
 mod lanes;
 
@@ -78,6 +79,7 @@ pub struct Hands {
     health: Arc<BTreeMap<String, watch::Receiver<modem::Health>>>,
     modems: Arc<BTreeMap<String, mpsc::Sender<modem::Request>>>,
     listener: Option<broker::Handle>,
+    brokers: Arc<[brokers::Handle]>,
     config_path: Arc<Path>,
     config: Arc<std::sync::Mutex<Arc<Config>>>,
     nudge: Arc<Notify>,
@@ -150,9 +152,11 @@ impl Gateway {
             listener = Some(bound.handle());
             tasks.spawn("listener", bound.run(tasks.stop_signal()));
         }
+        let mut heard = Vec::new();
         for (settings, number) in config.brokers.iter().zip(0..) {
             let settings = convert::broker(config, settings, lanes::seed() ^ number)?;
             let client = brokers::Client::new(settings, frames.clone());
+            heard.push(client.handle());
             tasks.spawn("broker", client.run(tasks.stop_signal()));
         }
         let hands = Hands {
@@ -163,6 +167,7 @@ impl Gateway {
             health: Arc::new(lanes.health),
             modems: Arc::new(lanes.modems),
             listener: listener.clone(),
+            brokers: heard.into(),
             config_path: config_path.into(),
             config: Arc::new(std::sync::Mutex::new(Arc::new(config.clone()))),
             nudge,

@@ -110,6 +110,9 @@ pub(crate) fn status(config: &Path, style: Style) -> Result<(), Failure> {
         })
         .collect();
     print::table(&["node", "place", "state", "last heard"], &nodes);
+    for broker in rows(&status, "brokers") {
+        print::line(&format!("broker {}: {}", text(broker, "broker"), text(broker, "state")));
+    }
     for modem in rows(&status, "modems") {
         let signal = modem
             .get("signal_dbm")

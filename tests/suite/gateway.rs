@@ -20,7 +20,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// A number of the village's first warden.
-const AMINA: &str = "+255700000001";
+pub(crate) const AMINA: &str = "+255700000001";
 const BEGIN_S: i64 = 1_793_595_600;
 
 /// A village whose gateway is a process of its own.
@@ -152,7 +152,7 @@ impl Site {
         client.wait().unwrap().success()
     }
 
-    fn texts_of(&self, number: &str) -> Vec<String> {
+    pub(crate) fn texts_of(&self, number: &str) -> Vec<String> {
         self.carrier.inbox(number).into_iter().map(|received| received.text).collect()
     }
 }

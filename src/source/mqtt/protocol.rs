@@ -42,6 +42,24 @@ pub(super) enum Error {
     Requests,
 }
 
+/// How a broker is asked to deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// QoS 1: it keeps what is not acknowledged, and sends no more than a window of it.
+    Acknowledged,
+    /// QoS 0: it sends everything at once, and keeps nothing.
+    Unacknowledged,
+}
+
+impl Delivery {
+    fn qos(self) -> QoS {
+        match self {
+            Self::Acknowledged => QoS::AtLeastOnce,
+            Self::Unacknowledged => QoS::AtMostOnce,
+        }
+    }
+}
+
 /// What comes from a broker.
 #[derive(Debug)]
 pub(super) enum Incoming {
@@ -155,18 +173,19 @@ fn options_v5(settings: &Settings) -> v5::MqttOptions {
 }
 
 impl Requests {
-    /// Asks for everything that the filters describe, QoS 1, and nothing that was retained.
-    pub(super) fn subscribe(&self, filters: &[String]) -> Result<(), Error> {
+    /// Asks for everything that the filters describe, and nothing that was retained.
+    pub(super) fn subscribe(&self, filters: &[String], delivery: Delivery) -> Result<(), Error> {
         match self {
             Self::V3(client) => {
                 let filters = filters
                     .iter()
-                    .map(|f| rumqttc::SubscribeFilter::new(f.clone(), QoS::AtLeastOnce));
+                    .map(|f| rumqttc::SubscribeFilter::new(f.clone(), delivery.qos()));
                 client.try_subscribe_many(filters).map_err(|_| Error::Requests)
             }
             Self::V5(client) => {
                 let filters = filters.iter().map(|f| {
-                    let mut filter = v5::mqttbytes::v5::Filter::new(f.clone(), QOS_5);
+                    let mut filter =
+                        v5::mqttbytes::v5::Filter::new(f.clone(), to_qos_5(delivery.qos()));
                     filter.retain_forward_rule = v5::mqttbytes::v5::RetainForwardRule::Never;
                     filter
                 });
@@ -185,7 +204,7 @@ impl Requests {
             }
             Self::V5(client) => {
                 let publish = v5::mqttbytes::v5::Publish {
-                    qos: ticket.qos_5(),
+                    qos: to_qos_5(ticket.qos),
                     pkid: ticket.id,
                     ..Default::default()
                 };
@@ -203,15 +222,11 @@ impl Requests {
     }
 }
 
-const QOS_5: v5::mqttbytes::QoS = v5::mqttbytes::QoS::AtLeastOnce;
-
-impl Ticket {
-    fn qos_5(self) -> v5::mqttbytes::QoS {
-        match self.qos {
-            QoS::AtMostOnce => v5::mqttbytes::QoS::AtMostOnce,
-            QoS::AtLeastOnce => v5::mqttbytes::QoS::AtLeastOnce,
-            QoS::ExactlyOnce => v5::mqttbytes::QoS::ExactlyOnce,
-        }
+const fn to_qos_5(qos: QoS) -> v5::mqttbytes::QoS {
+    match qos {
+        QoS::AtMostOnce => v5::mqttbytes::QoS::AtMostOnce,
+        QoS::AtLeastOnce => v5::mqttbytes::QoS::AtLeastOnce,
+        QoS::ExactlyOnce => v5::mqttbytes::QoS::ExactlyOnce,
     }
 }
 

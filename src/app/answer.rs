@@ -1,0 +1,98 @@
+//! What the daemon knows, as JSON for the command line and for displays.
+
+use crate::channel::modem;
+use crate::domain::outbox::Delivery;
+use crate::domain::recipient::PhoneNumber;
+use crate::source::mqtt;
+use crate::store::{ReadingRow, WarningRow};
+use serde_json::{Value, json};
+
+pub(super) fn outbox(outbox: &[Delivery]) -> Value {
+    let count = |state: &str| outbox.iter().filter(|d| d.state.as_str() == state).count();
+    json!({
+        "queued": count("queued"), "writing": count("writing"),
+        "submitted": count("submitted"), "unknown": count("unknown"),
+        "last_trouble": outbox.iter().rev().find_map(|d| d.last_error.clone()),
+    })
+}
+
+pub(super) fn modem(name: &str, health: &modem::Health) -> Value {
+    let state = match &health.state {
+        modem::State::Starting => "starting".to_owned(),
+        modem::State::Searching => "searching for a network".to_owned(),
+        modem::State::Ready => "ready".to_owned(),
+        modem::State::Down(reason) => format!("down: {reason}"),
+    };
+    json!({
+        "modem": name, "state": state, "model": health.model, "registration": health.registration,
+        "operator": health.operator, "technology": health.technology, "signal_dbm": health.signal_dbm,
+        "balance": health.balance, "resets": health.counts.resets, "power_cycles": health.counts.power_cycles,
+    })
+}
+
+pub(super) fn broker(handle: &mqtt::Handle) -> Value {
+    let counters = handle.counters();
+    let state = match handle.link() {
+        mqtt::Link::Connecting => "connecting".to_owned(),
+        mqtt::Link::Up => "heard".to_owned(),
+        mqtt::Link::Down { error } => format!("not heard: {error}"),
+    };
+    json!({
+        "broker": handle.name(), "state": state, "publications": counters.publications.get(),
+        "retained": counters.retained.get(), "refused": counters.refused.get(),
+    })
+}
+
+pub(super) fn listener(handle: &crate::source::broker::Handle) -> Value {
+    use std::sync::atomic::Ordering::Relaxed;
+    let counters = handle.counters();
+    json!({
+        "connections": counters.connections.load(Relaxed), "refused": counters.refused.load(Relaxed),
+        "too_many": counters.too_many.load(Relaxed), "not_authorised": counters.not_authorised.load(Relaxed),
+        "publications": counters.publications.load(Relaxed), "dropped": counters.dropped.load(Relaxed),
+        "protocol_errors": counters.protocol_errors.load(Relaxed),
+    })
+}
+
+pub(super) fn warning(warning: &WarningRow) -> Value {
+    json!({
+        "warning": warning.id, "hazard": warning.hazard, "area": warning.area, "level_max": warning.level_max,
+        "status": if warning.ended.is_some() { "ended" } else { "open" },
+        "opened_unix_ms": warning.opened_unix_ms,
+        "ended_unix_ms": warning.ended.as_ref().map(|(at, _)| at),
+        "ending": warning.ended.as_ref().map(|(_, how)| how),
+        "alerts": warning.alerts.iter().map(|alert| json!({
+            "number": alert.number, "message_type": alert.message_type, "reason": alert.reason, "level": alert.level,
+            "rule": alert.rule, "rule_book": alert.rule_book, "sent_unix_ms": alert.sent_unix_ms,
+            "expires_unix_ms": alert.expires_unix_ms,
+            "observed": serde_json::from_str::<Value>(&alert.observed).unwrap_or_default(),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+pub(super) fn reading(reading: &ReadingRow) -> Value {
+    json!({
+        "unix_ms": reading.unix_ms, "clock": reading.clock.as_str(), "node": reading.node,
+        "quantity": reading.quantity.name(), "unit": reading.quantity.symbol(),
+        "value": if reading.value.is_nan() { Value::Null } else { json!(reading.value) },
+        "quality": reading.quality.as_str(),
+    })
+}
+
+pub(super) fn delivery(delivery: &Delivery) -> Value {
+    json!({
+        "delivery": delivery.id.0,
+        "warning": delivery.alert().map(|(warning, _)| warning.0),
+        "alert": delivery.alert().map(|(_, number)| number),
+        "recipient": delivery.recipient.0,
+        "number": PhoneNumber::parse(&delivery.number).map_or_else(|_| "?".to_owned(), |n| n.masked()),
+        "channel": delivery.channel.as_deref(),
+        "segments": delivery.segments,
+        "state": delivery.state.as_str(),
+        "attempts": delivery.attempts,
+        "possible_duplicate": delivery.possible_duplicate,
+        "reason": delivery.last_error,
+        "created_ms": delivery.created.as_millis(),
+        "ended_ms": delivery.ended.map(crate::domain::time::Timestamp::as_millis),
+    })
+}
