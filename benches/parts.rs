@@ -53,7 +53,7 @@ fn rules(nodes: usize) -> Rules {
         let name = format!("n{:02}-{node}", node % 50);
         write!(
             text,
-            "[node.{name}]\n[node.{name}.sensor.water_level]\nrange = [\"0 m\", \"9 m\"]\n"
+            "[node.{name}]\ninterval = \"5 min\"\n[node.{name}.sensor.water_level]\nrange = [\"0 m\", \"9 m\"]\n"
         )
         .unwrap();
     }

@@ -138,7 +138,7 @@ poll_every = "0 s"
     for name in names {
         write!(
             text,
-            "[node.{name}]\n[node.{name}.sensor.water_level]\nrange = [\"0 m\", \"9 m\"]\n"
+            "[node.{name}]\ninterval = \"5 min\"\n[node.{name}.sensor.water_level]\nrange = [\"0 m\", \"9 m\"]\n"
         )
         .unwrap();
     }

@@ -20,11 +20,18 @@ pub(super) fn checked_name(section: &Section<'_>, faults: &Faults<'_>) -> String
     section.name.to_owned()
 }
 
+/// Declared names that a diagnostic lists at the most.
+const LISTED_MAX: usize = 12;
+
 /// Reports a name that is none of `known`.
 pub(super) fn unknown(faults: &Faults<'_>, at: Place, what: &str, name: &str, known: &[&str]) {
     let help = match (nearest(name, known.iter().copied()), known) {
         (Some(near), _) => format!("did you mean \"{near}\"?"),
         (None, []) => format!("no {what} is declared"),
+        (None, _) if known.len() > LISTED_MAX => {
+            let shown = known.get(..LISTED_MAX).unwrap_or_default().join(", ");
+            format!("declared: {shown} and {} more", known.len() - LISTED_MAX)
+        }
         (None, _) => format!("declared: {}", list_text(known, "and")),
     };
     faults.missing(at, format!("unknown {what} \"{name}\""), help);
