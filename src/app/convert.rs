@@ -100,7 +100,7 @@ pub fn rules(loaded: &Loaded) -> anyhow::Result<Rules> {
     let sources: Vec<(&str, &str)> =
         loaded.sources.iter().map(|s| (s.name.as_str(), s.text.as_str())).collect();
     Ok(Rules {
-        book: Arc::new(config.rules.clone()),
+        book: Arc::clone(&config.rules),
         sources: serde_json::to_string(&sources).context("cannot write the rule book down")?,
         routes: config.topics.iter().map(route).collect::<Result<_, _>>()?,
         wording: wording(config)?,

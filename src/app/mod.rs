@@ -318,7 +318,7 @@ async fn bring_back(store: &Store, rules: &Rules, now: Timestamp) -> anyhow::Res
         )
     });
     let restored = old.and_then(|old| {
-        let book = Arc::new(old.config.rules);
+        let book = old.config.rules;
         Engine::restore(&book, &snapshot.state)
             .context("the engine's state is not understood")
             .map(|e| (e, book))

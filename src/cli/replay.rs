@@ -16,7 +16,6 @@ use kengele::domain::time::Timestamp;
 use kengele::domain::warning::Alert;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 pub(crate) const HELP: &str = "\
 The CSV has a column of times (RFC 3339, or Unix seconds) and columns of values. Lines that begin with # are skipped.
@@ -53,7 +52,7 @@ struct Past {
 
 pub(crate) fn run(config: &Path, replay: &Replay, style: Style) -> Result<(), Failure> {
     let loaded = convert::load(config).map_err(Failure::Wrong)?;
-    let book = Arc::new(loaded.config.rules);
+    let book = loaded.config.rules;
     let mut history = match &replay.readings {
         Some(file) => from_csv(file, replay, &book)?,
         None => from_store(config, &book)?,

@@ -44,6 +44,7 @@ use rule::Known;
 use section::Section;
 use sha2::{Digest, Sha256};
 use std::path::Path;
+use std::sync::Arc;
 use texts::Texts;
 use toml::de::DeTable;
 
@@ -175,7 +176,7 @@ fn check(
     let reports = texts.reports;
     book.rules = judged;
     let config = Config {
-        rules: book,
+        rules: Arc::new(book),
         gateway,
         listener,
         brokers,

@@ -6,6 +6,7 @@ use crate::domain::rule::RuleBook;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Everything that the files say, checked.
@@ -30,7 +31,7 @@ pub struct Config {
     /// What holds for every text message.
     pub sms: Sms,
     /// Declared nodes and the rules that judge their readings.
-    pub rules: RuleBook,
+    pub rules: Arc<RuleBook>,
 }
 
 impl Config {

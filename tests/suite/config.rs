@@ -93,7 +93,7 @@ fn condition(written: &str) -> Test {
     let text = format!("{rule}{written}\n{BASE}");
     let loaded = parse(&[source("kengele.toml", &text)], &OUTSIDE);
     let loaded = loaded.unwrap_or_else(|faults| panic!("{written}: {faults:#?}"));
-    let rule = loaded.config.rules.rules.into_iter().find(|rule| rule.name == "x").unwrap();
+    let rule = loaded.config.rules.rules.iter().find(|rule| rule.name == "x").cloned().unwrap();
     rule.levels.into_iter().next().unwrap().test
 }
 
@@ -468,7 +468,8 @@ fn two_files_may_not_share_a_name_and_rules_may_not_set_the_gateway() {
 
 #[test]
 fn the_version_of_the_rules_follows_their_text() {
-    let version = |sources: &[Source]| parse(sources, &OUTSIDE).unwrap().config.rules.version;
+    let version =
+        |sources: &[Source]| parse(sources, &OUTSIDE).unwrap().config.rules.version.clone();
     let main = source("kengele.toml", BASE);
     let comment = source("rules.d/a.toml", "# a\n");
     let moved = source("elsewhere/kengele.toml", BASE);
