@@ -35,7 +35,7 @@ pub(crate) struct Replay {
     #[arg(long, value_name = "COLUMN=NODE/QUANTITY")]
     map: Vec<String>,
     /// Values that mean that there is none
-    #[arg(long, value_name = "VALUE")]
+    #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
     missing: Vec<String>,
     /// Print suspect readings and other notices too
     #[arg(long)]

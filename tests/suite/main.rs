@@ -16,6 +16,7 @@ mod gateway;
 mod http_sms;
 mod modem_driver;
 mod modem_clients;
+mod observed;
 mod outbox_search;
 mod peers;
 mod scenarios;
