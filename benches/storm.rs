@@ -3,7 +3,7 @@
 //! A release build of the program runs as its own process on a file system of this machine, with a database, 50 rules
 //! and an SMS provider over HTTP; everything that loads and watches it is in this process. Its limits are measured in the
 //! same run: the listener alone, and SQLite alone with the program's own transactions. Nothing is asserted; the table
-//! says what was measured. `KENGELE_BENCH_SECONDS` sets how long each load lasts (10).
+//! says what was measured. Words behind `--` choose parts: storm, limits, crossings, rest. `KENGELE_BENCH_SECONDS` sets how long each load lasts (10).
 
 #![allow(
     clippy::unwrap_used,
@@ -40,28 +40,35 @@ fn main() {
     println!("machine: {}", storm::process::machine());
     println!("each load lasts {} s; the load generator shares the machine\n", length.as_secs());
 
-    println!("## As fast as it goes, MQTT QoS 1, one connection a node");
-    println!(
-        "| nodes | readings/s acked | CPU-s per 1,000 | resident peak | written to disk per reading |"
-    );
-    println!("|---|---|---|---|---|");
-    for nodes in [1_000, 10_000] {
-        storm_at_full_speed(nodes, length);
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let is_wanted = |part: &str| wanted.is_empty() || wanted.iter().any(|word| word == part);
+    if is_wanted("storm") {
+        println!("## As fast as it goes, MQTT QoS 1, one connection a node");
+        println!(
+            "| nodes | readings/s acked | CPU-s per 1,000 | resident peak | written to disk per reading |"
+        );
+        println!("|---|---|---|---|---|");
+        for nodes in [1_000, 10_000] {
+            storm_at_full_speed(nodes, length);
+        }
     }
-
-    println!("\n## Limits of the same machine in the same run");
-    storm::limits::listener_alone(length);
-    storm::limits::database_alone(length);
-
-    println!("\n## From a crossing to the channel, 1,000 nodes");
-    println!("| load | crossings | p50 | p99 | max | CPU-s per 1,000 |");
-    println!("|---|---|---|---|---|---|");
-    for rate in [1_000, 5_000] {
-        crossings_at(rate, length);
+    if is_wanted("limits") {
+        println!("\n## Limits of the same machine in the same run");
+        storm::limits::listener_alone(length);
+        storm::limits::database_alone(length);
     }
-
-    println!("\n## At rest");
-    idle();
+    if is_wanted("crossings") {
+        println!("\n## From a crossing to the channel, 1,000 nodes");
+        println!("| load | crossings | p50 | p99 | max | CPU-s per 1,000 |");
+        println!("|---|---|---|---|---|---|");
+        for rate in [1_000, 5_000] {
+            crossings_at(rate, length);
+        }
+    }
+    if is_wanted("rest") {
+        println!("\n## At rest");
+        idle();
+    }
 }
 
 fn storm_at_full_speed(nodes: usize, length: Duration) {

@@ -35,9 +35,34 @@ pub enum Bug {
     PriorityIgnored,
     /// The outbox comes back sooner than the network asked.
     RetryAfterIgnored,
+    /// The engine lets a level end as soon as it is below where it began.
+    HysteresisForgotten,
+    /// The engine counts a hold over a gap in the readings.
+    HoldOverGap,
+    /// The engine judges by values that cannot be believed.
+    SuspectJudged,
+    /// The engine takes a reading that comes again for a new one.
+    RepetitionTaken,
+    /// The engine keeps what has just left a window in it.
+    WindowTooLong,
+    /// The engine forgets at a restart since when a condition holds.
+    HoldForgottenAtRestart,
+    /// The engine follows the rule's last level instead of the highest.
+    HighestIgnored,
 }
 
 impl Bug {
+    /// The faults of the engine.
+    pub const ENGINE: [Self; 7] = [
+        Self::HysteresisForgotten,
+        Self::HoldOverGap,
+        Self::SuspectJudged,
+        Self::RepetitionTaken,
+        Self::WindowTooLong,
+        Self::HoldForgottenAtRestart,
+        Self::HighestIgnored,
+    ];
+
     /// The faults of the outbox.
     pub const OUTBOX: [Self; 15] = [
         Self::AttemptNotStoredFirst,

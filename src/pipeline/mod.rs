@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 /// Frames of one turn at the most.
 pub const FRAMES_MAX: usize = 2048;
@@ -39,6 +40,8 @@ const SNAPSHOT_READINGS_MIN: u64 = 20_000;
 const READINGS_PER_SNAPSHOT_BYTE: f64 = 10.0 / 30.0;
 /// Frames for which nobody waits for an acknowledgement may wait this long for company.
 const LINGER: Duration = Duration::from_millis(250);
+/// Under load, those that are waited for may wait this long: at 1,000 readings a second a flush then serves three.
+const LINGER_AWAITED: Duration = Duration::from_millis(2);
 
 /// Why the pipeline ended.
 #[derive(Debug, Error)]
@@ -119,6 +122,7 @@ pub struct Pipeline {
 #[derive(Default)]
 struct Round {
     turn: Turn,
+    frames: usize,
     receipts: Vec<(Receipt, Outcome)>,
     changed: bool,
 }
@@ -172,6 +176,7 @@ impl Pipeline {
     ) -> Result<(), Error> {
         let mut batch: Vec<Envelope> = Vec::with_capacity(FRAMES_MAX);
         let mut measurements = Vec::new();
+        let mut last_commit = Instant::now();
         loop {
             let clock = self.telemetry.clock.clone();
             let wake =
@@ -188,31 +193,50 @@ impl Pipeline {
                 },
                 () = clock.sleep_until(wake) => {}
             }
-            if !batch.is_empty() && batch.iter().all(|envelope| envelope.receipt.is_none()) {
-                self.linger(&mut frames, &mut batch).await;
-            }
             let mut round = self.round();
             if batch.is_empty() {
                 self.engage(Input::Tick, &mut round);
             }
-            for envelope in batch.drain(..) {
-                self.take(envelope, &mut measurements, &mut round);
+            let begun = Instant::now();
+            self.take_all(&mut batch, &mut measurements, &mut round);
+            while round.frames < FRAMES_MAX
+                && let Some(wait) = self.company_wait(&round, begun, last_commit)
+            {
+                let room = FRAMES_MAX - round.frames;
+                let more = tokio::time::timeout_at(wait, frames.recv_many(&mut batch, room));
+                if !more.await.is_ok_and(|count| count > 0) {
+                    break;
+                }
+                self.take_all(&mut batch, &mut measurements, &mut round);
             }
             self.finish(round).await;
+            last_commit = Instant::now();
         }
         self.keep_state().await;
         Ok(())
     }
 
-    /// Waits for company, because nobody waits for these: one flush then serves more. Somebody who does ends it.
-    async fn linger(&self, frames: &mut mpsc::Receiver<Envelope>, batch: &mut Vec<Envelope>) {
-        let until = tokio::time::Instant::now() + self.telemetry.clock.real(LINGER);
-        while batch.len() < FRAMES_MAX && batch.iter().all(|envelope| envelope.receipt.is_none()) {
-            let room = FRAMES_MAX - batch.len();
-            match tokio::time::timeout_at(until, frames.recv_many(batch, room)).await {
-                Ok(0) | Err(_) => return,
-                Ok(_) => {}
-            }
+    /// Returns until when a turn may wait for company, so that one flush serves more; `None` when it may not. A turn
+    /// that tells somebody something never waits. One that senders wait for does so under load only, when the last
+    /// flush has just ended: then most of its senders would have waited for a flush anyway.
+    fn company_wait(&self, round: &Round, begun: Instant, last_commit: Instant) -> Option<Instant> {
+        let is_urgent = !round.turn.alerts.is_empty() || !round.turn.deliveries.is_empty();
+        let is_awaited = !round.receipts.is_empty();
+        let linger = if is_awaited { LINGER_AWAITED } else { LINGER };
+        let is_alone = is_awaited && begun.duration_since(last_commit) > LINGER_AWAITED;
+        let until = begun + self.telemetry.clock.real(linger);
+        (!is_urgent && !is_alone && round.frames > 0 && Instant::now() < until).then_some(until)
+    }
+
+    fn take_all(
+        &mut self,
+        batch: &mut Vec<Envelope>,
+        measurements: &mut Vec<Measurement>,
+        round: &mut Round,
+    ) {
+        round.frames += batch.len();
+        for envelope in batch.drain(..) {
+            self.take(envelope, measurements, round);
         }
     }
 

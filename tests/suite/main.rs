@@ -11,6 +11,8 @@
 
 mod command_line;
 mod config;
+mod dice;
+mod engine_search;
 mod external_broker;
 mod gateway;
 mod http_sms;

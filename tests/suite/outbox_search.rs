@@ -11,7 +11,6 @@
     reason = "a world that breaks its own rules fails the test where it does"
 )]
 
-mod dice;
 mod gateway;
 mod network;
 mod oracle;
@@ -19,6 +18,7 @@ mod outside;
 mod plan;
 mod world;
 
+use crate::dice::asked;
 use std::collections::BTreeMap;
 use world::{Story, World, Wrong};
 
@@ -31,12 +31,6 @@ const SEEDS_TO_CATCH: u64 = 1000;
 
 fn live(seed: u64, traced: bool) -> Result<Story, Wrong> {
     World::seeded(seed, traced).run()
-}
-
-/// Returns the number that an environment variable asks for.
-fn asked(name: &str) -> Option<u64> {
-    let value = std::env::var_os(name)?;
-    Some(value.to_str().and_then(|v| v.parse().ok()).expect("a number of seeds, or a seed"))
 }
 
 fn fail(seed: u64) -> ! {

@@ -2,6 +2,7 @@
 //! reached, is issued anew before its last alert runs out, and ends with an all-clear.
 
 use super::{Due, Effect, Engine};
+use crate::domain::planted::{self, Bug};
 use crate::domain::rule::Rule;
 use crate::domain::snapshot::{Reader, SnapshotError, Writer};
 use crate::domain::time::Timestamp;
@@ -82,8 +83,8 @@ impl Engine {
         for number in &self.episodes[place].rules {
             let Some(rule) = self.book.rules.get(*number) else { continue };
             let states = self.rules[*number].levels.iter();
-            let reached =
-                rule.levels.iter().zip(states).filter(|(_, s)| s.on).map(|(r, _)| r.level).max();
+            let mut on = rule.levels.iter().zip(states).filter(|(_, s)| s.on).map(|(r, _)| r.level);
+            let reached = if planted::is(Bug::HighestIgnored) { on.next() } else { on.max() };
             if let Some(level) = reached
                 && best.is_none_or(|(most, _)| level > most)
             {

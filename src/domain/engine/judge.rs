@@ -1,6 +1,7 @@
 //! Levels: which of a rule's conditions hold, for how long, and which level follows from that.
 
 use super::{Engine, SignalState};
+use crate::domain::planted::{self, Bug};
 use crate::domain::quantity::Quantity;
 use crate::domain::rule::{Leaf, LevelRule, NodeIndex, Rule, Signal, Test};
 use crate::domain::snapshot::{Reader, SnapshotError, Writer};
@@ -170,7 +171,8 @@ impl Engine {
                 if self.nodes[limits.signal.node.0 as usize].silent && !limits.while_silent {
                     return Truth::Unknown;
                 }
-                state.held = limits.limit.holds(value, state.held);
+                let held = state.held && !planted::is(Bug::HysteresisForgotten);
+                state.held = limits.limit.holds(value, held);
                 if state.held { Truth::Holds } else { Truth::Fails }
             }
             Test::Silent(node, after) => {
@@ -217,7 +219,8 @@ impl Engine {
             level.turning_since = None;
             return false;
         }
-        let unbroken = level.turning_since.filter(|_| at.since(level.turning_seen) <= gap_max);
+        let has_gap = at.since(level.turning_seen) > gap_max && !planted::is(Bug::HoldOverGap);
+        let unbroken = level.turning_since.filter(|_| !has_gap);
         let since = *level.turning_since.insert(unbroken.unwrap_or(at));
         level.turning_seen = at;
         let hold = if level.on {
@@ -299,7 +302,8 @@ impl RuleState {
     pub(super) fn save(&self, to: &mut Writer) {
         for level in self.levels.iter() {
             to.flag(level.on);
-            to.option(level.turning_since, |to, at| to.signed(at.as_millis()));
+            let since = level.turning_since.filter(|_| !planted::is(Bug::HoldForgottenAtRestart));
+            to.option(since, |to, at| to.signed(at.as_millis()));
             to.signed(level.turning_seen.as_millis());
         }
         self.leaves.iter().for_each(|leaf| to.flag(leaf.held));

@@ -17,6 +17,7 @@ mod tests;
 
 use crate::domain::node::{Node, Sensor};
 use crate::domain::placement::NodeClock;
+use crate::domain::planted::{self, Bug};
 use crate::domain::quality::{Checked, Control};
 use crate::domain::quantity::Quantity;
 use crate::domain::reading::{Measurement, Quality, Stamp};
@@ -331,6 +332,7 @@ impl Engine {
                 .clock
                 .position(stamp_ms)
                 .is_some_and(|at| known.window.holds(at, measurement.value))
+            && !planted::is(Bug::RepetitionTaken)
         {
             effects.push(Effect::Repeated { node });
             return false;
@@ -346,7 +348,8 @@ impl Engine {
         if quality.is_good() && !on_time {
             quality = Quality::Late;
         }
-        known.window.insert(Sample { at: placed.at, value, raw: measurement.value });
+        let believed = planted::is(Bug::SuspectJudged).then_some(measurement.value).or(value);
+        known.window.insert(Sample { at: placed.at, value: believed, raw: measurement.value });
         known.bring_up_to_date(in_order);
         effects.push(Effect::Reading(Reading { node, measurement, quality }));
         self.was_heard(place, effects);
@@ -358,7 +361,9 @@ impl Engine {
         }
         let rules = std::mem::take(&mut self.sensors[sensor_place].rules);
         for rule in &rules {
-            self.judge(*rule, placed.at, on_time && in_order, effects);
+            // Nor does a reading that cannot be believed complete a hold.
+            let may_raise = on_time && in_order && believed.is_some();
+            self.judge(*rule, placed.at, may_raise, effects);
         }
         self.sensors[sensor_place].rules = rules;
         true

@@ -1,6 +1,6 @@
 //! Two networks with two truths each: what they took, and what they said of it.
 
-use super::dice::Dice;
+use crate::dice::Dice;
 use kengele::domain::message::{DeliveryId, NetworkReceipt, ReceiptState, Submission, Submitted};
 use kengele::domain::time::Timestamp;
 use std::collections::BTreeMap;

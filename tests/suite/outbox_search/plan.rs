@@ -1,7 +1,7 @@
 //! What is to be told in a seed: people, warnings, their alerts, and when the faults stop.
 
-use super::dice::Dice;
 use super::network::{HTTP, MODEM};
+use crate::dice::Dice;
 use kengele::domain::message::{DeliveryId, Priority};
 use kengele::domain::outbox::{Delivery, DeliveryState, LaneSettings, Route, Subject};
 use kengele::domain::recipient::RecipientId;

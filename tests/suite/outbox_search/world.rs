@@ -1,9 +1,9 @@
 //! The random world of one seed: alerts, people, two channels, a store that forgets what was not committed, and crashes.
 
-use super::dice::Dice;
 use super::network::{HTTP, Known, MODEM, Network};
 use super::oracle::{Lane, Oracle, Store};
 use super::plan::{self, Plan};
+use crate::dice::Dice;
 use kengele::domain::message::{DeliveryId, ReceiptState};
 use kengele::domain::outbox::{AttemptId, Budget, Outbox, Settings};
 use kengele::domain::recipient::RecipientId;

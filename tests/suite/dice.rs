@@ -1,4 +1,4 @@
-//! Seeded chance: the only source of it in the search.
+//! Seeded chance: the only source of it in the searches.
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -33,4 +33,10 @@ impl Dice {
     pub fn rate(&mut self, most: u64) -> u64 {
         if self.chance(500) { 0 } else { self.between(1, most) }
     }
+}
+
+/// Returns the number that an environment variable asks for.
+pub fn asked(name: &str) -> Option<u64> {
+    let value = std::env::var_os(name)?;
+    Some(value.to_str().and_then(|v| v.parse().ok()).expect("a number of seeds, or a seed"))
 }
