@@ -6,6 +6,7 @@
 mod config;
 mod gateway;
 mod http_sms;
+mod listener;
 mod modem_driver;
 mod modem_clients;
 mod peers;
