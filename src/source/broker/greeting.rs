@@ -39,7 +39,7 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
             match greeted {
                 Ok(admitted) => {
                     let mut connection =
-                        Connection::new(io, protocol, framing, &connect, shared, admitted);
+                        Connection::new(io, protocol, framing, connect, shared, admitted);
                     let early = connection.begin();
                     Some((connection, early))
                 }
@@ -115,8 +115,8 @@ fn no(first: &[u8], error: MqttError) -> Option<Vec<u8>> {
 
 /// Returns the protocol level that a CONNECT asks for, whatever it calls the protocol.
 fn level(connect: &[u8]) -> Option<u8> {
-    let body = connect.iter().position(|byte| byte & 0x80 == 0 && *byte != CONNECT)? + 1;
-    let body = connect.get(body..)?;
+    let length = connect.iter().skip(1).position(|byte| byte & 0x80 == 0)? + 1;
+    let body = connect.get(1 + length..)?;
     let name = usize::from(u16::from_be_bytes([*body.first()?, *body.get(1)?]));
     body.get(2 + name).copied()
 }
@@ -135,11 +135,8 @@ async fn admit(
     connect: &Connect,
     shared: &Arc<Shared>,
 ) -> Result<Admitted, Refusal> {
-    if connect.extended_authentication {
-        return Err(Refusal::Authentication);
-    }
-    if connect.malformed {
-        return Err(Refusal::Malformed);
+    if let Some(fault) = connect.fault {
+        return Err(fault);
     }
     let assigned = connect.client.is_empty();
     if assigned && connect.version == Version::V3 && !connect.clean {
@@ -166,7 +163,6 @@ async fn admit(
         present: attached.present,
         keep_alive_s: keep_alive_s(connect, limits.keep_alive_s_max),
         expiry: (expiry < connect.expiry).then_some(expiry),
-        packet_bytes_max: limits.packet_bytes_max,
         receive_max: limits.inflight_max,
     };
     Ok(Admitted { rights, attached, resumed, welcome })

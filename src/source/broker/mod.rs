@@ -5,13 +5,17 @@
 //! for the disk (`connection`). One task serves a connection; a publication costs no task of its own.
 //!
 //! Sessions and what clients retain live in memory and are bounded; the current state of warnings is published again at
-//! start. QoS 2 is taken as it is sent and granted as QoS 1 to subscribers. Shared subscriptions and subscription
-//! identifiers are declared unavailable.
+//! start. Shared subscriptions are declared unavailable. `docs/mqtt-conformance.md` goes through the standards.
 
 mod access;
 mod connection;
+mod framing;
+mod greeting;
 mod hub;
+mod inbound;
+mod outbound;
 mod packet;
+mod reply;
 
 pub use access::{Credential, Rights};
 
@@ -89,6 +93,8 @@ pub struct Limits {
     pub subscriptions_max: usize,
     /// Retained messages.
     pub retained_max: usize,
+    /// Keep alive, in seconds, that a client of version 5 has to use if its own is longer or off; `None`: its own.
+    pub keep_alive_s_max: Option<u16>,
     /// Wait for the first packet, and for a slow reader.
     pub patience: Duration,
 }
@@ -105,6 +111,7 @@ impl Default for Limits {
             sessions_max: 20_000,
             subscriptions_max: 64,
             retained_max: 10_000,
+            keep_alive_s_max: None,
             patience: Duration::from_secs(5),
         }
     }
