@@ -3,10 +3,11 @@
 use super::access::Rights;
 use super::framing::{Framing, Protocol, Read};
 use super::greeting::{self, Admitted};
-use super::hub::{Acknowledged, Attached, Message, Resumed};
+use super::hub::{Attached, Message, Resumed};
 use super::inbound::{Pending, Words};
 use super::packet::{self, Connect, Incoming, Version};
 use super::reply::{self, Welcome};
+use super::session::Acknowledged;
 use super::{Counters, Shared};
 use crate::supervise::Stop;
 use mqtt_protocol_core::mqtt::connection::Event;
@@ -228,11 +229,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.take_subscriptions(id, &filters, identifier);
             }
             Incoming::Unsubscribe { id, filters } => {
-                let gone: Vec<bool> = filters
-                    .iter()
-                    .map(|f| self.shared.hub().unsubscribe(&self.attached, f))
-                    .collect();
-                self.send(reply::unsuback(self.version, id, &gone));
+                self.take_unsubscriptions(id, &filters);
             }
             Incoming::Ping => {
                 self.send(reply::pong(self.version));

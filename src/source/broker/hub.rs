@@ -1,10 +1,11 @@
 //! Sessions, retained messages, and who gets a copy of what.
 
 use super::access::matches;
+use super::session::{Acknowledged, Flight, Session, Subscription, Waiting};
 use super::{Counters, Limits};
 use bytes::Bytes;
 use mqtt_protocol_core::mqtt::packet::Property;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -42,70 +43,6 @@ impl Message {
     }
 }
 
-/// A subscription.
-#[derive(Clone, Debug)]
-pub(super) struct Subscription {
-    pub filter: String,
-    pub qos: u8,
-    pub no_local: bool,
-    pub retain_as_published: bool,
-    /// Number by which the client knows the subscription.
-    pub identifier: Option<u32>,
-}
-
-/// A message that waits for its subscriber.
-#[derive(Clone, Debug)]
-pub(super) struct Waiting {
-    pub message: Message,
-    /// The retain flag as this subscriber sees it.
-    pub retain: bool,
-    /// QoS for this subscriber.
-    pub qos: u8,
-    /// Numbers of the subscriptions that it came by.
-    pub identifiers: Vec<u32>,
-    /// Packet identifier under which it has been sent before.
-    pub sent_as: Option<u16>,
-}
-
-/// How far a message of QoS 1 or 2 has come with its subscriber.
-#[derive(Debug)]
-enum Flight {
-    Published(Waiting),
-    /// QoS 2: the subscriber has it; it has yet to hear that the identifier is free (PUBREL).
-    Released,
-}
-
-/// What a subscriber says of a packet identifier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Acknowledged {
-    /// PUBREC: it has the message.
-    Received,
-    /// PUBACK, PUBCOMP, or a PUBREC that refuses: the matter is closed.
-    Done,
-}
-
-/// What outlives a connection.
-#[derive(Debug)]
-struct Session {
-    /// Which session of this client it is: one that ended knows by it that it has.
-    birth: u64,
-    /// Counts the connections: an older one that is still ending knows by it that it has been replaced.
-    epoch: u64,
-    subscriptions: Vec<Subscription>,
-    queue: VecDeque<Waiting>,
-    /// In the order in which they were sent first.
-    flights: VecDeque<(u16, Flight)>,
-    /// Publications of QoS 2 that are taken and whose identifiers the client has yet to release.
-    received: BTreeSet<u16>,
-    next_id: u16,
-    wake: Arc<Notify>,
-    replaced: Arc<Notify>,
-    online: bool,
-    expiry: Duration,
-    offline_since: Instant,
-    will: Option<(Instant, Message)>,
-}
-
 /// What a connection holds of its session.
 #[derive(Clone, Debug)]
 pub(super) struct Attached {
@@ -138,6 +75,9 @@ pub(super) struct Hub {
     epochs: u64,
     /// Sessions with subscriptions; while there is none, nobody needs a copy.
     subscribers: usize,
+    /// Shared subscriptions, and whose turn it is.
+    shared: usize,
+    turn: usize,
 }
 
 impl Hub {
@@ -230,6 +170,7 @@ impl Hub {
         let session = self.sessions.remove(key)?;
         session.replaced.notify_one();
         self.subscribers -= usize::from(!session.subscriptions.is_empty());
+        self.shared -= session.subscriptions.iter().filter(|s| s.share.is_some()).count();
         session.will.map(|(_, message)| message)
     }
 
@@ -360,6 +301,48 @@ impl Hub {
                 counters,
             );
         }
+        if self.shared > 0 {
+            self.publish_to_groups(message, limits, counters);
+        }
+    }
+
+    /// Gives a publication to one session of every group that shares a subscription to its topic (MQTT-4.8.2-4): to one
+    /// that is connected if there is any, in turn.
+    fn publish_to_groups(&mut self, message: &Message, limits: &Limits, counters: &Counters) {
+        let mut groups: BTreeMap<(String, String), Vec<(bool, Arc<str>)>> = BTreeMap::new();
+        for (key, session) in &self.sessions {
+            for subscription in &session.subscriptions {
+                let Some(share) = &subscription.share else { continue };
+                if matches(&subscription.filter, &message.topic) {
+                    let group = (share.clone(), subscription.filter.clone());
+                    groups.entry(group).or_default().push((!session.online, Arc::clone(key)));
+                }
+            }
+        }
+        self.turn = self.turn.wrapping_add(1);
+        for ((share, filter), mut members) in groups {
+            members.sort();
+            let online = members.iter().filter(|(away, _)| !away).count();
+            let count = if online > 0 { online } else { members.len() };
+            let Some((away, key)) = members.get(self.turn % count.max(1)) else { continue };
+            let Some(session) = self.sessions.get_mut(key) else { continue };
+            let of_group = |s: &&Subscription| {
+                s.share.as_deref() == Some(share.as_str()) && s.filter == filter
+            };
+            let Some(subscription) = session.subscriptions.iter().find(of_group) else { continue };
+            let qos = subscription.qos.min(message.qos);
+            if *away && qos == 0 {
+                continue;
+            }
+            let retain = subscription.retain_as_published && message.retain;
+            let identifiers = subscription.identifier.into_iter().collect();
+            let message = message.clone();
+            session.push(
+                Waiting { message, retain, qos, identifiers, sent_as: None },
+                limits,
+                counters,
+            );
+        }
     }
 
     fn retain(&mut self, message: &Message, limits: &Limits, counters: &Counters) {
@@ -382,9 +365,10 @@ impl Hub {
         limits: &Limits,
     ) -> Option<bool> {
         let session = self.sessions.get_mut(&attached.key).filter(|s| s.epoch == attached.epoch)?;
-        if let Some(same) =
-            session.subscriptions.iter_mut().find(|s| s.filter == subscription.filter)
-        {
+        let same = |s: &&mut Subscription| {
+            s.filter == subscription.filter && s.share == subscription.share
+        };
+        if let Some(same) = session.subscriptions.iter_mut().find(same) {
             *same = subscription;
             return Some(false);
         }
@@ -392,6 +376,7 @@ impl Hub {
             return None;
         }
         self.subscribers += usize::from(session.subscriptions.is_empty());
+        self.shared += usize::from(subscription.share.is_some());
         session.subscriptions.push(subscription);
         Some(true)
     }
@@ -424,89 +409,22 @@ impl Hub {
     }
 
     /// Takes a subscription away. Returns whether there was one.
-    pub(super) fn unsubscribe(&mut self, attached: &Attached, filter: &str) -> bool {
+    pub(super) fn unsubscribe(
+        &mut self,
+        attached: &Attached,
+        share: Option<&str>,
+        filter: &str,
+    ) -> bool {
         let Some(session) =
             self.sessions.get_mut(&attached.key).filter(|s| s.epoch == attached.epoch)
         else {
             return false;
         };
-        let before = session.subscriptions.len();
-        session.subscriptions.retain(|s| s.filter != filter);
-        let gone = session.subscriptions.len() < before;
-        self.subscribers -= usize::from(gone && session.subscriptions.is_empty());
-        gone
-    }
-}
-
-impl Session {
-    fn new(birth: u64) -> Self {
-        Self {
-            birth,
-            epoch: birth,
-            subscriptions: Vec::new(),
-            queue: VecDeque::new(),
-            flights: VecDeque::new(),
-            received: BTreeSet::new(),
-            next_id: 0,
-            wake: Arc::default(),
-            replaced: Arc::default(),
-            online: true,
-            expiry: Duration::ZERO,
-            offline_since: Instant::now(),
-            will: None,
-        }
-    }
-
-    /// Puts what has been sent and not been acknowledged back in front of the queue, to be sent again. Returns the
-    /// identifiers that are to be released again.
-    fn take_back(&mut self) -> Vec<u16> {
-        let mut released = Vec::new();
-        for (id, flight) in std::mem::take(&mut self.flights).into_iter().rev() {
-            match flight {
-                Flight::Published(waiting) => self.queue.push_front(waiting),
-                Flight::Released => {
-                    released.push(id);
-                    self.flights.push_front((id, Flight::Released));
-                }
-            }
-        }
-        released.reverse();
-        released
-    }
-
-    /// Returns a packet identifier that is not in use. Those of messages that are to be sent again are: they stand at
-    /// the head of the queue and are in flight before any other is asked for.
-    fn free_id(&mut self) -> u16 {
-        loop {
-            self.next_id = self.next_id.checked_add(1).unwrap_or(1);
-            if self.flights.iter().all(|(id, _)| *id != self.next_id) {
-                return self.next_id;
-            }
-        }
-    }
-
-    /// Returns by how much, and by which subscriptions, a topic is followed: one copy with the highest QoS of all that
-    /// match (MQTT-3.3.4-2), and their identifiers (MQTT-3.3.4-3).
-    fn wants(&self, topic: &str, own: bool) -> Option<(u8, bool, Vec<u32>)> {
-        let mut best: Option<(u8, bool, Vec<u32>)> = None;
-        for subscription in &self.subscriptions {
-            if (own && subscription.no_local) || !matches(&subscription.filter, topic) {
-                continue;
-            }
-            let (qos, as_published, identifiers) = best.get_or_insert_default();
-            *qos = subscription.qos.max(*qos);
-            *as_published |= subscription.retain_as_published;
-            identifiers.extend(subscription.identifier);
-        }
-        best
-    }
-
-    fn push(&mut self, waiting: Waiting, limits: &Limits, counters: &Counters) {
-        if self.queue.len() >= limits.session_queue_max {
-            self.queue.pop_front();
-            Counters::add(&counters.dropped);
-        }
-        self.queue.push_back(waiting);
-        self.wake.notify_one();
+        let same = |s: &Subscription| s.filter == filter && s.share.as_deref() == share;
+        let Some(place) = session.subscriptions.iter().position(same) else { return false };
+        session.subscriptions.remove(place);
+        self.subscribers -= usize::from(session.subscriptions.is_empty());
+        self.shared -= usize::from(share.is_some());
+        true
     }
 }

@@ -60,7 +60,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             return Ok(());
         };
-        let (token, qos) = (self.next_token, message.qos);
+        let (token, qos, topic) = (self.next_token, message.qos, Arc::clone(&message.topic));
         self.next_token += 1;
         let copy = (wanted && authorised).then_some(message);
         let answer = (!authorised).then_some(Answer::NotAuthorised);
@@ -68,8 +68,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if authorised {
             let words: Arc<dyn Acknowledge> = Arc::clone(&self.words) as _;
             self.hand_over(frame, Some(Receipt::new(words, token))).await?;
-        } else if self.version == Version::V3 {
-            // 3.1.1 has no word for it; without an end, the client would believe that it was heard (MQTT-3.3.5-2).
+        } else if self.version == Version::V3 && !topic.starts_with('$') {
+            // 3.1.1 has no word for it; without an end, the client would believe that it was heard (MQTT-3.3.5-2). Names
+            // that begin with `$` are the server's; what is published to them goes nowhere (3.1.1 §4.7.2).
             return Err(End::Broken(None));
         }
         self.answer_in_order();

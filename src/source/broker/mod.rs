@@ -5,7 +5,7 @@
 //! for the disk (`connection`). One task serves a connection; a publication costs no task of its own.
 //!
 //! Sessions and what clients retain live in memory and are bounded; the current state of warnings is published again at
-//! start. Shared subscriptions are declared unavailable. `docs/mqtt-conformance.md` goes through the standards.
+//! start. `docs/mqtt-conformance.md` goes through the standards.
 
 mod access;
 mod connection;
@@ -16,6 +16,7 @@ mod inbound;
 mod outbound;
 mod packet;
 mod reply;
+mod session;
 
 pub use access::{Credential, Rights};
 

@@ -3,9 +3,9 @@
 use super::Counters;
 use super::access::is_filter;
 use super::connection::Connection;
-use super::hub::{Acknowledged, Subscription};
-use super::packet::Filter;
+use super::packet::{Filter, Version};
 use super::reply::{self, Granted};
+use super::session::{Acknowledged, Subscription};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Messages that are put together before they are written.
@@ -24,7 +24,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             match self.subscribe(filter, identifier) {
                 Ok((subscription, new)) => {
                     granted.push(Granted::Qos(subscription.qos));
-                    if filter.retain_handling == 0 || (filter.retain_handling == 1 && new) {
+                    // Nobody of a group gets what is retained: MQTT 5 §4.8.2.
+                    let wanted = filter.retain_handling == 0 || (filter.retain_handling == 1 && new);
+                    if wanted && subscription.share.is_none() {
                         retained.push(subscription);
                     }
                 }
@@ -44,18 +46,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         filter: &Filter,
         identifier: Option<u32>,
     ) -> Result<(Subscription, bool), Granted> {
-        if filter.pattern.starts_with("$share/") {
-            return Err(Granted::Shared);
-        }
-        if !is_filter(&filter.pattern) {
+        let (share, pattern) = self.split(&filter.pattern).ok_or(Granted::Invalid)?;
+        if !is_filter(pattern) {
             return Err(Granted::Invalid);
         }
-        if !self.rights.may_subscribe(&filter.pattern) {
+        if !self.rights.may_subscribe(pattern) {
             Counters::add(&self.shared.counters.not_authorised);
             return Err(Granted::NotAuthorised);
         }
         let subscription = Subscription {
-            filter: filter.pattern.clone(),
+            share: share.map(str::to_owned),
+            filter: pattern.to_owned(),
             qos: filter.qos,
             no_local: filter.no_local,
             retain_as_published: filter.retain_as_published,
@@ -64,6 +65,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut hub = self.shared.hub();
         let new = hub.subscribe(&self.attached, subscription.clone(), &self.shared.limits);
         new.map(|new| (subscription, new)).ok_or(Granted::TooMany)
+    }
+
+    /// Splits the name of a group off a filter that is shared; 3.1.1 knows no such thing. `None` for a name that is none
+    /// (MQTT-4.8.2-1, MQTT-4.8.2-2).
+    fn split<'a>(&self, pattern: &'a str) -> Option<(Option<&'a str>, &'a str)> {
+        let Some(shared) = pattern.strip_prefix("$share/") else { return Some((None, pattern)) };
+        if self.version == Version::V3 {
+            return Some((None, pattern));
+        }
+        let (share, filter) = shared.split_once('/')?;
+        (!share.is_empty() && !share.contains(['+', '#'])).then_some((Some(share), filter))
+    }
+
+    pub(super) fn take_unsubscriptions(&mut self, id: u16, filters: &[String]) {
+        let gone = filters.iter().map(|filter| {
+            let (share, filter) = self.split(filter)?;
+            Some(self.shared.hub().unsubscribe(&self.attached, share, filter))
+        });
+        let gone: Vec<Option<bool>> = gone.collect();
+        self.send(reply::unsuback(self.version, id, &gone));
     }
 
     /// Sends what waits for this subscriber, as far as it has acknowledged what it got before.

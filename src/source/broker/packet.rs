@@ -279,6 +279,11 @@ fn filter(pattern: &str, qos: Qos) -> Filter {
 }
 
 fn subscribe_v5(packet: &v5_0::Subscribe) -> Incoming {
+    // MQTT-3.8.3-4: the others of the group would get what this one published, or nobody.
+    let shared = |filter: &str| filter.starts_with("$share/");
+    if packet.entries().iter().any(|e| e.sub_opts().nl() && shared(e.topic_filter())) {
+        return Incoming::Broken(DisconnectReasonCode::ProtocolError);
+    }
     let filters = packet.entries().iter().map(|entry| {
         let options = entry.sub_opts();
         Filter {

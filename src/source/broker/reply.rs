@@ -1,11 +1,10 @@
 //! What is said to clients, in both versions.
 
-use super::hub::Waiting;
 use super::packet::Version;
+use super::session::Waiting;
 use mqtt_protocol_core::mqtt::packet::{
     AssignedClientIdentifier, MessageExpiryInterval, Packet, Property, Qos, ReceiveMaximum,
-    ServerKeepAlive, SessionExpiryInterval, SharedSubscriptionAvailable, SubscriptionIdentifier,
-    TopicAliasMaximum, v3_1_1, v5_0,
+    ServerKeepAlive, SessionExpiryInterval, SubscriptionIdentifier, TopicAliasMaximum, v3_1_1, v5_0,
 };
 use mqtt_protocol_core::mqtt::result_code::{
     ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, MqttError, PubackReasonCode,
@@ -60,7 +59,6 @@ pub(super) fn welcome(welcome: &Welcome) -> Result<Packet, MqttError> {
             let mut properties: Vec<Property> = vec![
                 ReceiveMaximum::new(welcome.receive_max.max(1))?.into(),
                 TopicAliasMaximum::new(TOPIC_ALIASES_MAX)?.into(),
-                SharedSubscriptionAvailable::new(0)?.into(),
             ];
             if let Some(client) = &welcome.assigned {
                 properties.push(AssignedClientIdentifier::new(&**client)?.into());
@@ -184,7 +182,6 @@ pub(super) enum Granted {
     Qos(u8),
     NotAuthorised,
     Invalid,
-    Shared,
     TooMany,
 }
 
@@ -195,7 +192,7 @@ pub(super) fn suback(version: Version, id: u16, granted: &[Granted]) -> Result<P
                 Granted::Qos(0) => SubackReturnCode::SuccessMaximumQos0,
                 Granted::Qos(1) => SubackReturnCode::SuccessMaximumQos1,
                 Granted::Qos(_) => SubackReturnCode::SuccessMaximumQos2,
-                Granted::NotAuthorised | Granted::Invalid | Granted::Shared | Granted::TooMany => {
+                Granted::NotAuthorised | Granted::Invalid | Granted::TooMany => {
                     SubackReturnCode::Failure
                 }
             };
@@ -209,7 +206,6 @@ pub(super) fn suback(version: Version, id: u16, granted: &[Granted]) -> Result<P
                 Granted::Qos(_) => SubackReasonCode::GrantedQos2,
                 Granted::NotAuthorised => SubackReasonCode::NotAuthorized,
                 Granted::Invalid => SubackReasonCode::TopicFilterInvalid,
-                Granted::Shared => SubackReasonCode::SharedSubscriptionsNotSupported,
                 Granted::TooMany => SubackReasonCode::QuotaExceeded,
             };
             let codes = granted.iter().map(code).collect();
@@ -218,16 +214,19 @@ pub(super) fn suback(version: Version, id: u16, granted: &[Granted]) -> Result<P
     }
 }
 
-pub(super) fn unsuback(version: Version, id: u16, existed: &[bool]) -> Result<Packet, MqttError> {
+/// UNSUBACK; each filter with whether there was such a subscription, or `None` where there can be none.
+pub(super) fn unsuback(
+    version: Version,
+    id: u16,
+    existed: &[Option<bool>],
+) -> Result<Packet, MqttError> {
     match version {
         Version::V3 => v3_1_1::Unsuback::builder().packet_id(id).build().map(Into::into),
         Version::V5 => {
-            let code = |existed: &bool| {
-                if *existed {
-                    UnsubackReasonCode::Success
-                } else {
-                    UnsubackReasonCode::NoSubscriptionExisted
-                }
+            let code = |existed: &Option<bool>| match existed {
+                Some(true) => UnsubackReasonCode::Success,
+                Some(false) => UnsubackReasonCode::NoSubscriptionExisted,
+                None => UnsubackReasonCode::TopicFilterInvalid,
             };
             let codes = existed.iter().map(code).collect();
             v5_0::Unsuback::builder().packet_id(id).reason_codes(codes).build().map(Into::into)
