@@ -2,6 +2,7 @@
 //! standards that it shows; `docs/mqtt-conformance.md` lists them.
 
 mod connect;
+mod subscribe;
 
 use bytes::Bytes;
 use kengele::domain::frame::{Envelope, Origin, Outcome, Receipt};
@@ -467,4 +468,27 @@ fn unsubscribe(level: u8, id: u16, filters: &[&str]) -> Vec<u8> {
 /// PUBACK, PUBREC, PUBREL or PUBCOMP, by its first byte, that says: success.
 fn word(first: u8, id: u16) -> Vec<u8> {
     packet(first, &id.to_be_bytes())
+}
+
+/// Finds a property in a list with its length before it. Knows those that a listener sends.
+fn property(sized: &[u8], wanted: u8) -> Option<Vec<u8>> {
+    let length = usize::from(sized[0]);
+    assert!(length < 128, "a longer list is not expected here");
+    let mut rest = &sized[1..=length];
+    while let [id, value @ ..] = rest {
+        let bytes = match id {
+            0x01 | 0x24 | 0x25 | 0x28 | 0x29 | 0x2A => 1,
+            0x13 | 0x21 | 0x22 | 0x23 => 2,
+            0x02 | 0x11 | 0x27 => 4,
+            0x03 | 0x08 | 0x12 | 0x1A | 0x1C | 0x1F => {
+                2 + usize::from(u16::from_be_bytes([value[0], value[1]]))
+            }
+            other => panic!("property {other:#x} is not expected"),
+        };
+        if *id == wanted {
+            return Some(value[..bytes].to_vec());
+        }
+        rest = &value[bytes..];
+    }
+    None
 }

@@ -16,7 +16,7 @@ use mqtt_protocol_core::mqtt::result_code::{DisconnectReasonCode, MqttError};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
 /// Messages that a subscriber may have without having acknowledged them.
@@ -25,6 +25,10 @@ const UNACKNOWLEDGED_MAX: usize = 64;
 const THROTTLE_MAX: Duration = Duration::from_secs(1);
 /// Burst that the rate of publications allows, in seconds of it.
 const BURST_S: f64 = 10.0;
+
+/// Wait for a client to close after it has been told why its connection ends, and bytes that are read at a time then.
+const LINGER: Duration = Duration::from_secs(1);
+const DRAIN_BYTES: usize = 512;
 
 /// Why a connection ends.
 pub(super) enum End {
@@ -80,8 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ) -> Self {
         let Admitted { rights, attached, resumed, welcome } = admitted;
         let keep_alive_s = welcome.keep_alive_s.unwrap_or(connect.keep_alive_s);
-        // An alias would add to a packet after its length has been held against the client's bound.
-        protocol.set_auto_map_topic_alias_send(!connect.packets_bounded);
+        protocol.set_auto_map_topic_alias_send(connect.takes_aliases);
         let from = Arc::clone(&attached.key);
         Self {
             io,
@@ -317,9 +320,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Leaves: its session stays or ends, and its will comes true or is void.
     async fn finish(mut self, end: End) {
         let will = self.will.take();
-        let (will, reason) = match end {
-            End::Goodbye => (None, None),
-            End::Broken(reason) => (will, reason),
+        let (will, reason, linger) = match end {
+            End::Goodbye => (None, None, false),
+            End::Broken(reason) => {
+                (will, reason, reason != Some(DisconnectReasonCode::ServerShuttingDown))
+            }
         };
         let will = will.filter(|(_, message)| self.rights.may_publish(&message.topic));
         let frame = will.as_ref().map(|(_, message)| self.frame(message, false));
@@ -331,11 +336,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.flush().await;
         // Whether the other side hears the end of the stream changes nothing.
         let _heard = timeout(self.shared.limits.patience, self.io.shutdown()).await.is_ok();
+        if linger {
+            // What is not read makes the system reset the connection, and the client does not hear why.
+            let _closed = timeout(LINGER, drain(&mut self.io)).await.is_ok();
+        }
         if let Some(frame) = frame {
             // The gateway is ending if nobody takes it.
             let _taken = self.hand_over(frame, None).await.is_ok();
         }
     }
+}
+
+/// Reads and forgets what a client still sends, until it closes.
+async fn drain<S: AsyncRead + Unpin>(io: &mut S) {
+    let mut space = [0; DRAIN_BYTES];
+    while matches!(io.read(&mut space).await, Ok(1..)) {}
 }
 
 async fn until(at: Option<Instant>) {

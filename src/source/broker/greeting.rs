@@ -33,7 +33,7 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
         Counters::add(&shared.counters.protocol_errors);
         return None;
     };
-    match read_connect(&first, &mut protocol) {
+    match read_connect(first, &mut protocol) {
         Ok(connect) => {
             let greeted = admit(&mut protocol, &mut framing, &connect, shared).await;
             match greeted {
@@ -64,16 +64,24 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
 
 /// Reads the first packet. What is not a CONNECT that can be answered with a welcome or a refusal comes back with the
 /// bytes to say, if the version has any for it.
-fn read_connect(first: &[u8], protocol: &mut Protocol) -> Result<Connect, Option<Vec<u8>>> {
+fn read_connect(mut first: Vec<u8>, protocol: &mut Protocol) -> Result<Connect, Option<Vec<u8>>> {
     // Anything else first breaks the protocol (MQTT-3.1.0-1), and so do reserved bits (MQTT-2.1.3-1).
     if first.first() != Some(&CONNECT) {
         return Err(None);
     }
-    for event in protocol.recv(&mut Cursor::new(first)) {
+    let asked = Asked::read(&first);
+    if asked.is_some_and(Asked::contradicts_itself) {
+        return Err(no(asked, MqttError::MalformedPacket));
+    }
+    let no_aliases = asked.is_some_and(|asked| forbid_aliases(&mut first, asked));
+    for event in protocol.recv(&mut Cursor::new(&first)) {
         match event {
             Event::NotifyPacketReceived(packet) => {
                 return match packet::incoming(packet) {
-                    Incoming::Connect(connect) => Ok(*connect),
+                    Incoming::Connect(connect) => Ok(Connect {
+                        takes_aliases: connect.takes_aliases && !no_aliases,
+                        ..*connect
+                    }),
                     Incoming::Publish { .. }
                     | Incoming::Puback { .. }
                     | Incoming::Pubrec { .. }
@@ -86,7 +94,7 @@ fn read_connect(first: &[u8], protocol: &mut Protocol) -> Result<Connect, Option
                     | Incoming::Broken(_) => Err(None),
                 };
             }
-            Event::NotifyError(error) => return Err(no(first, error)),
+            Event::NotifyError(error) => return Err(no(asked, error)),
             // The protocol's own answer is not always the standard's.
             Event::RequestSendPacket { .. }
             | Event::RequestClose
@@ -99,9 +107,9 @@ fn read_connect(first: &[u8], protocol: &mut Protocol) -> Result<Connect, Option
 }
 
 /// Returns how a CONNECT that breaks the protocol is answered.
-fn no(first: &[u8], error: MqttError) -> Option<Vec<u8>> {
-    match (level(first), error) {
-        // Level 3 and before, and no such protocol: 3.1.1 and 5 §3.1.2.2.
+fn no(asked: Option<Asked>, error: MqttError) -> Option<Vec<u8>> {
+    match (asked.map(|asked| asked.level), error) {
+        // Level 3 and before: 3.1.1 §3.1.2.2.
         (Some(..4), _) => Some(vec![0x20, 2, 0, 0x01]),
         // 3.1.1 has no code for it, and then nothing may be said (MQTT-3.2.2-6).
         (Some(4) | None, _) => None,
@@ -113,12 +121,79 @@ fn no(first: &[u8], error: MqttError) -> Option<Vec<u8>> {
     }
 }
 
-/// Returns the protocol level that a CONNECT asks for, whatever it calls the protocol.
-fn level(connect: &[u8]) -> Option<u8> {
-    let length = connect.iter().skip(1).position(|byte| byte & 0x80 == 0)? + 1;
-    let body = connect.get(1 + length..)?;
-    let name = usize::from(u16::from_be_bytes([*body.first()?, *body.get(1)?]));
-    body.get(2 + name).copied()
+/// The head of a CONNECT, whatever it calls the protocol.
+#[derive(Clone, Copy)]
+struct Asked {
+    level: u8,
+    flags: u8,
+    /// Where the keep alive ends.
+    end: usize,
+}
+
+impl Asked {
+    fn read(connect: &[u8]) -> Option<Self> {
+        let body = connect.iter().skip(1).position(|byte| byte & 0x80 == 0)? + 2;
+        let name = u16::from_be_bytes([*connect.get(body)?, *connect.get(body + 1)?]);
+        let at = body + 2 + usize::from(name);
+        Some(Self { level: *connect.get(at)?, flags: *connect.get(at + 1)?, end: at + 4 })
+    }
+
+    /// Returns whether the flags say what cannot be: MQTT-3.1.2-3, -11 to -15, and for 3.1.1 -22.
+    fn contradicts_itself(self) -> bool {
+        let (user, password) = (self.flags & 0x80 != 0, self.flags & 0x40 != 0);
+        let (will, qos, retain) =
+            (self.flags & 4 != 0, self.flags >> 3 & 3, self.flags & 0x20 != 0);
+        self.flags & 1 != 0
+            || qos == 3
+            || (!will && (qos != 0 || retain))
+            || (self.level == 4 && password && !user)
+    }
+}
+
+/// Changes the Topic Alias Maximum of a CONNECT that forbids aliases by naming zero, on which the protocol's reader
+/// panics, to one. Returns whether it did; no alias may be sent then.
+fn forbid_aliases(connect: &mut [u8], asked: Asked) -> bool {
+    let Some(at) = (asked.level == 5).then(|| alias_max_at(connect, asked.end)).flatten() else {
+        return false;
+    };
+    match connect.get_mut(at..at + 2) {
+        Some([0, low @ 0]) => {
+            *low = 1;
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Returns where the value of Topic Alias Maximum stands among the properties that begin at `at`: MQTT 5 §3.1.2.11.
+fn alias_max_at(connect: &[u8], mut at: usize) -> Option<usize> {
+    let mut length = 0;
+    for place in 0..4 {
+        let byte = *connect.get(at)?;
+        length |= usize::from(byte & 0x7F) << (7 * place);
+        at += 1;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    let end = at + length;
+    let text = |at: usize| {
+        let length = u16::from_be_bytes([*connect.get(at)?, *connect.get(at + 1)?]);
+        Some(at + 2 + usize::from(length))
+    };
+    while at < end {
+        let value = at + 1;
+        at = match connect.get(at)? {
+            0x22 => return Some(value),
+            0x17 | 0x19 => value + 1,
+            0x21 => value + 2,
+            0x11 | 0x27 => value + 4,
+            0x15 | 0x16 => text(value)?,
+            0x26 => text(text(value)?)?,
+            _ => return None,
+        };
+    }
+    None
 }
 
 /// What a client is let in with.

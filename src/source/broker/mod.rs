@@ -311,7 +311,7 @@ async fn accept(
 async fn serve(socket: TcpStream, tls: Option<TlsAcceptor>, shared: Arc<Shared>, stop: Stop) {
     // Without it a PUBACK waits for company that does not come; the connection works all the same.
     let _undelayed = socket.set_nodelay(true).is_ok();
-    shared.counters.connections.fetch_add(1, Ordering::Relaxed);
+    let _open = Open::new(&shared.counters);
     match tls {
         None => connection::serve(socket, Arc::clone(&shared), stop).await,
         Some(tls) => match tokio::time::timeout(shared.limits.patience, tls.accept(socket)).await {
@@ -319,5 +319,20 @@ async fn serve(socket: TcpStream, tls: Option<TlsAcceptor>, shared: Arc<Shared>,
             Ok(Err(_)) | Err(_) => Counters::add(&shared.counters.protocol_errors),
         },
     }
-    shared.counters.connections.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// Counts a connection for as long as it lives.
+struct Open(Arc<Counters>);
+
+impl Open {
+    fn new(counters: &Arc<Counters>) -> Self {
+        Counters::add(&counters.connections);
+        Self(Arc::clone(counters))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
 }

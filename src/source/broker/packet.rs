@@ -33,8 +33,9 @@ pub(super) struct Connect {
     pub fault: Option<Refusal>,
     /// Publications that may await its acknowledgement.
     pub receive_max: u16,
-    /// It bounds the packets that it takes.
-    pub packets_bounded: bool,
+    /// Aliases may stand for topics. An alias would add to a packet after its length has been held against the client's
+    /// bound, so that a client with one gets none.
+    pub takes_aliases: bool,
 }
 
 /// What a client sends after that.
@@ -218,7 +219,7 @@ fn connect_v3(packet: &v3_1_1::Connect) -> Connect {
         will: will.map(|message| (Duration::ZERO, message)),
         fault: fault(packet.client_id(), packet.user_name(), packet.will_topic()),
         receive_max: u16::MAX,
-        packets_bounded: false,
+        takes_aliases: false,
     }
 }
 
@@ -256,7 +257,7 @@ fn connect_v5(packet: &v5_0::Connect) -> Connect {
             .map(|_| Refusal::Authentication)
             .or_else(|| fault(packet.client_id(), packet.user_name(), packet.will_topic())),
         receive_max: receive_max.unwrap_or(u16::MAX),
-        packets_bounded: number(|p| matches!(p, Property::MaximumPacketSize(_))).is_some(),
+        takes_aliases: number(|p| matches!(p, Property::MaximumPacketSize(_))).is_none(),
     }
 }
 
