@@ -1,7 +1,12 @@
 //! The embedded MQTT listener, driven byte by byte and by clients that others wrote. Each test names the statements of the
 //! standards that it shows; `docs/mqtt-conformance.md` lists them.
 
+mod clients;
 mod connect;
+mod hostile;
+mod publish;
+mod rights;
+mod session;
 mod subscribe;
 
 use bytes::Bytes;

@@ -114,8 +114,12 @@ fn no(asked: Option<Asked>, error: MqttError) -> Option<Vec<u8>> {
         // 3.1.1 has no code for it, and then nothing may be said (MQTT-3.2.2-6).
         (Some(4) | None, _) => None,
         (Some(5), error) => {
-            let code = DisconnectReasonCode::from(error) as u8;
-            Some(vec![0x20, 3, 0, code, 0])
+            let code = match DisconnectReasonCode::from(error) {
+                // The reader has words of its own for what is too short or too long.
+                DisconnectReasonCode::UnspecifiedError => DisconnectReasonCode::MalformedPacket,
+                code => code,
+            };
+            Some(vec![0x20, 3, 0, code as u8, 0])
         }
         (Some(6..), _) => Some(vec![0x20, 3, 0, 0x84, 0]),
     }
