@@ -84,6 +84,8 @@ def main(port, version):
     assert message.retain and message.payload == b"state"
     print("retained")
 
+    # Its answer comes after everything that was acknowledged before.
+    subscriber.subscribe(f"{space}/nothing", 1)
     subscriber.leave()
     for number in range(5):
         publisher.publish(f"{space}/away", str(number), 1 + number % 2)

@@ -1,6 +1,13 @@
 //! The embedded MQTT listener, driven byte by byte and by clients that others wrote. Each test names the statements of the
 //! standards that it shows; `docs/mqtt-conformance.md` lists them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that finds nothing where something must be shall fail"
+)]
+
 mod clients;
 mod connect;
 mod hostile;
@@ -53,7 +60,7 @@ struct Server {
     address: SocketAddr,
     handle: Handle,
     pipeline: Arc<Mutex<Pipeline>>,
-    _tasks: Tasks,
+    tasks: Tasks,
 }
 
 /// Everybody may do everything.
@@ -87,7 +94,7 @@ impl Server {
             }
             Ok::<(), Error>(())
         });
-        Self { address, handle, pipeline, _tasks: tasks }
+        Self { address, handle, pipeline, tasks }
     }
 
     async fn open() -> Self {
@@ -101,12 +108,16 @@ impl Server {
     /// Tells the senders of everything that is held what became of it.
     fn settle(&self, outcome: Outcome) {
         let held = std::mem::take(&mut self.pipeline.lock().unwrap().held);
-        held.into_iter().for_each(|receipt| receipt.settle(outcome));
+        for receipt in held {
+            receipt.settle(outcome);
+        }
     }
 
     async fn heard(&self, count: usize) -> Vec<Heard> {
-        wait_for("frames reach the pipeline", || self.pipeline.lock().unwrap().heard.len() >= count)
-            .await;
+        wait_for("frames reach the pipeline", || {
+            self.pipeline.lock().unwrap().heard.len() >= count
+        })
+        .await;
         std::mem::take(&mut self.pipeline.lock().unwrap().heard)
     }
 
@@ -466,7 +477,9 @@ fn unsubscribe(level: u8, id: u16, filters: &[&str]) -> Vec<u8> {
     if level == 5 {
         body.push(0);
     }
-    filters.iter().for_each(|filter| body.extend(text(filter)));
+    for filter in filters {
+        body.extend(text(filter));
+    }
     packet(0xA2, &body)
 }
 

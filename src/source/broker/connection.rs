@@ -50,7 +50,7 @@ pub(super) struct Connection<S> {
     resumed: Resumed,
     welcome: Welcome,
     /// The session was to end with the connection when it began.
-    ends_with_connection: bool,
+    expires_at_once: bool,
     will: Option<(Duration, Message)>,
     pub words: Arc<Words>,
     pub next_token: u64,
@@ -97,7 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             attached,
             resumed,
             welcome,
-            ends_with_connection: connect.expiry.is_zero(),
+            expires_at_once: connect.expiry.is_zero(),
             will: connect.will.map(|(delay, will)| (delay, Message { from, ..will })),
             words: Arc::default(),
             next_token: 0,
@@ -251,7 +251,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn disconnect(&mut self, with_will: bool, expiry: Option<Duration>) -> End {
         if let Some(expiry) = expiry {
             // A session that was to end cannot be made to last at the last moment (MQTT 5 §3.14.2.2.2).
-            if self.ends_with_connection && !expiry.is_zero() {
+            if self.expires_at_once && !expiry.is_zero() {
                 return self.broken(Some(DisconnectReasonCode::ProtocolError));
             }
             let expiry = expiry.min(self.shared.limits.session_expiry_max);

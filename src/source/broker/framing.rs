@@ -20,6 +20,10 @@ const LENGTH_BYTES_MAX: usize = 4;
 pub(super) type Protocol = mqtt::Connection<role::Server>;
 
 /// What has been read.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are events, and a box would cost each an allocation"
+)]
 pub(super) enum Read {
     /// The protocol's word.
     Event(Event),

@@ -24,8 +24,7 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
     shared: &Arc<Shared>,
 ) -> Option<(Connection<S>, Vec<Read>)> {
     let mut framing = Framing::new(shared.limits.packet_bytes_max);
-    let options =
-        ConnectionOptions::new().maximum_packet_size_recv(shared.limits.packet_bytes_max);
+    let options = ConnectionOptions::new().maximum_packet_size_recv(shared.limits.packet_bytes_max);
     let mut protocol = Protocol::with_options(mqtt::Version::Undetermined, options);
     let first = timeout(shared.limits.patience, framing.first_packet(&mut io)).await;
     let Ok(Some(Ok(first))) = first else {
@@ -114,11 +113,11 @@ fn no(asked: Option<Asked>, error: MqttError) -> Option<Vec<u8>> {
         // 3.1.1 has no code for it, and then nothing may be said (MQTT-3.2.2-6).
         (Some(4) | None, _) => None,
         (Some(5), error) => {
-            let code = match DisconnectReasonCode::from(error) {
+            let mut code = DisconnectReasonCode::from(error);
+            if code == DisconnectReasonCode::UnspecifiedError {
                 // The reader has words of its own for what is too short or too long.
-                DisconnectReasonCode::UnspecifiedError => DisconnectReasonCode::MalformedPacket,
-                code => code,
-            };
+                code = DisconnectReasonCode::MalformedPacket;
+            }
             Some(vec![0x20, 3, 0, code as u8, 0])
         }
         (Some(6..), _) => Some(vec![0x20, 3, 0, 0x84, 0]),

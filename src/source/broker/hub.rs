@@ -68,6 +68,9 @@ pub(super) struct Resumed {
     pub received: BTreeSet<u16>,
 }
 
+/// Sessions of a group, those that are away marked, so that they come last in order.
+type Members = Vec<(bool, Arc<str>)>;
+
 #[derive(Debug, Default)]
 pub(super) struct Hub {
     sessions: HashMap<Arc<str>, Session>,
@@ -306,10 +309,10 @@ impl Hub {
         }
     }
 
-    /// Gives a publication to one session of every group that shares a subscription to its topic (MQTT-4.8.2-4): to one
+    /// Gives a publication to one session of every group that shares a subscription to its topic (MQTT 5 §4.8.2): to one
     /// that is connected if there is any, in turn.
     fn publish_to_groups(&mut self, message: &Message, limits: &Limits, counters: &Counters) {
-        let mut groups: BTreeMap<(String, String), Vec<(bool, Arc<str>)>> = BTreeMap::new();
+        let mut groups: BTreeMap<(String, String), Members> = BTreeMap::new();
         for (key, session) in &self.sessions {
             for subscription in &session.subscriptions {
                 let Some(share) = &subscription.share else { continue };

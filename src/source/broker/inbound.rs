@@ -90,7 +90,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    pub(super) async fn hand_over(&self, frame: Frame, receipt: Option<Receipt>) -> Result<(), End> {
+    pub(super) async fn hand_over(
+        &self,
+        frame: Frame,
+        receipt: Option<Receipt>,
+    ) -> Result<(), End> {
         let envelope = Envelope { frame, receipt };
         let sent = self.shared.frames.send(envelope).await;
         sent.map_err(|_| End::Broken(Some(DisconnectReasonCode::ServerShuttingDown)))

@@ -25,7 +25,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Ok((subscription, new)) => {
                     granted.push(Granted::Qos(subscription.qos));
                     // Nobody of a group gets what is retained: MQTT 5 §4.8.2.
-                    let wanted = filter.retain_handling == 0 || (filter.retain_handling == 1 && new);
+                    let wanted =
+                        filter.retain_handling == 0 || (filter.retain_handling == 1 && new);
                     if wanted && subscription.share.is_none() {
                         retained.push(subscription);
                     }

@@ -120,9 +120,7 @@ pub(super) fn incoming(packet: Packet) -> Incoming {
         }),
         Packet::V3_1_1Puback(packet) => Incoming::Puback { id: packet.packet_id() },
         Packet::V5_0Puback(packet) => Incoming::Puback { id: packet.packet_id() },
-        Packet::V3_1_1Pubrec(packet) => {
-            Incoming::Pubrec { id: packet.packet_id(), refused: false }
-        }
+        Packet::V3_1_1Pubrec(packet) => Incoming::Pubrec { id: packet.packet_id(), refused: false },
         Packet::V5_0Pubrec(packet) => Incoming::Pubrec {
             id: packet.packet_id(),
             refused: packet.reason_code().is_some_and(|code| code != PubrecReasonCode::Success),
@@ -164,9 +162,7 @@ pub(super) fn incoming(packet: Packet) -> Incoming {
         | Packet::V3_1_1Unsuback(_)
         | Packet::V5_0Unsuback(_)
         | Packet::V3_1_1Pingresp(_)
-        | Packet::V5_0Pingresp(_) => {
-            Incoming::Broken(DisconnectReasonCode::ProtocolError)
-        }
+        | Packet::V5_0Pingresp(_) => Incoming::Broken(DisconnectReasonCode::ProtocolError),
     }
 }
 

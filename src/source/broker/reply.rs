@@ -4,7 +4,8 @@ use super::packet::Version;
 use super::session::Waiting;
 use mqtt_protocol_core::mqtt::packet::{
     AssignedClientIdentifier, MessageExpiryInterval, Packet, Property, Qos, ReceiveMaximum,
-    ServerKeepAlive, SessionExpiryInterval, SubscriptionIdentifier, TopicAliasMaximum, v3_1_1, v5_0,
+    ServerKeepAlive, SessionExpiryInterval, SubscriptionIdentifier, TopicAliasMaximum, v3_1_1,
+    v5_0,
 };
 use mqtt_protocol_core::mqtt::result_code::{
     ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, MqttError, PubackReasonCode,

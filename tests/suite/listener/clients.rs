@@ -84,7 +84,8 @@ async fn paho_for_python_finds_every_flow_as_it_expects_in_both_versions() {
         let said = String::from_utf8_lossy(&output.stdout);
         let wrong = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{version}: {said}{wrong}");
-        let steps = ["connected", "received 0", "received 1", "received 2", "retained", "away", "will"];
+        let steps =
+            ["connected", "received 0", "received 1", "received 2", "retained", "away", "will"];
         assert_eq!(said.lines().collect::<Vec<_>>(), steps, "{version}");
     }
 }

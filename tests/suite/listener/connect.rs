@@ -11,20 +11,20 @@ async fn said_to(server: &Server, bytes: &[u8]) -> Option<Packet> {
     Some(answer)
 }
 
-fn connack(body: &[u8]) -> Option<Packet> {
-    Some(Packet { first: 0x20, body: body.to_vec() })
+fn connack(body: &[u8]) -> Packet {
+    Packet { first: 0x20, body: body.to_vec() }
 }
 
 #[tokio::test]
 async fn a_protocol_level_that_is_not_spoken_is_refused_by_its_own_code_mqtt_3_1_2_2() {
     let server = Server::open().await;
-    assert_eq!(said_to(&server, &hello(3, "c").bytes()).await, connack(&[0, 0x01]));
+    assert_eq!(said_to(&server, &hello(3, "c").bytes()).await, Some(connack(&[0, 0x01])));
     assert_eq!(
         said_to(&server, &hello(3, "c").bytes_as("MQIsdp", 2)).await,
-        connack(&[0, 0x01]),
+        Some(connack(&[0, 0x01])),
         "MQTT 3.1"
     );
-    assert_eq!(said_to(&server, &hello(6, "c").bytes()).await, connack(&[0, 0x84, 0]));
+    assert_eq!(said_to(&server, &hello(6, "c").bytes()).await, Some(connack(&[0, 0x84, 0])));
 }
 
 #[tokio::test]
@@ -99,7 +99,7 @@ async fn a_client_without_a_name_gets_one_or_none_mqtt_3_1_3_6_to_8() {
     let server = Server::open().await;
     let mut nameless = hello(4, "");
     nameless.clean = false;
-    assert_eq!(said_to(&server, &nameless.bytes()).await, connack(&[0, 0x02]));
+    assert_eq!(said_to(&server, &nameless.bytes()).await, Some(connack(&[0, 0x02])));
     let (_raw, answer) = server.connack(hello(4, "")).await;
     assert_eq!(answer.body, [0, 0]);
     let (_one, first) = server.connack(hello(5, "")).await;
@@ -202,7 +202,7 @@ async fn extended_authentication_is_refused_by_its_code_mqtt_4_12_0_1() {
     let mut method = vec![0x15];
     method.extend(text("SCRAM-SHA-1"));
     let asking = hello(5, "c").properties(&method);
-    assert_eq!(said_to(&server, &asking.bytes()).await, connack(&[0, 0x8C, 0]));
+    assert_eq!(said_to(&server, &asking.bytes()).await, Some(connack(&[0, 0x8C, 0])));
 }
 
 #[tokio::test]
@@ -210,12 +210,12 @@ async fn what_a_refused_client_sent_after_connect_is_not_processed_mqtt_3_1_4_5(
     let server = Server::start(Settings { anonymous: None, ..open() }).await;
     let publish = Publish { topic: "a", payload: b"x", qos: 1, id: 1, ..Publish::default() };
     let bytes = [hello(4, "c").bytes(), publish.bytes(4)].concat();
-    assert_eq!(said_to(&server, &bytes).await, connack(&[0, 0x05]));
+    assert_eq!(said_to(&server, &bytes).await, Some(connack(&[0, 0x05])));
     assert!(server.unheard());
 }
 
 #[tokio::test]
-async fn what_is_sent_right_after_connect_is_processed_mqtt_3_1_4_6() {
+async fn what_is_sent_right_after_connect_is_processed_mqtt_3_1_4() {
     let server = Server::open().await;
     for level in [4, 5] {
         let publish = Publish { topic: "a", payload: b"x", qos: 1, id: 7, ..Publish::default() };
@@ -230,7 +230,7 @@ async fn what_is_sent_right_after_connect_is_processed_mqtt_3_1_4_6() {
 async fn text_with_a_null_character_is_malformed_mqtt_1_5_4_2() {
     let server = Server::open().await;
     assert_eq!(said_to(&server, &hello(4, "a\0b").bytes()).await, None);
-    assert_eq!(said_to(&server, &hello(5, "a\0b").bytes()).await, connack(&[0, 0x81, 0]));
+    assert_eq!(said_to(&server, &hello(5, "a\0b").bytes()).await, Some(connack(&[0, 0x81, 0])));
     let mut ill = hello(4, "ab").bytes();
     *ill.last_mut().unwrap() = 0xFF;
     assert_eq!(said_to(&server, &ill).await, None, "ill-formed UTF-8 (MQTT-1.5.4-1)");
@@ -268,4 +268,14 @@ async fn a_client_may_forbid_aliases_by_naming_zero_mqtt_3_1_2_26() {
         assert_eq!(message.topic, topic);
         assert_eq!(message.properties[..2], [0x23, 0]);
     }
+}
+
+#[tokio::test]
+async fn clients_hear_that_the_gateway_ends_mqtt_4_13_2() {
+    let server = Server::open().await;
+    let mut old = server.client(hello(4, "old")).await;
+    let mut new = server.client(hello(5, "new")).await;
+    server.tasks.stop();
+    new.expect_end(0x8B).await;
+    old.expect_end(0).await;
 }

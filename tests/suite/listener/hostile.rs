@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use proptest::sample::Index;
 use proptest::test_runner::TestRunner;
 use std::sync::atomic::Ordering;
 
@@ -33,12 +34,14 @@ fn seeds(level: u8) -> Vec<Vec<u8>> {
     seeds
 }
 
+/// Which packet, which of its bytes become what, and where it is cut off.
+type Forged = (Index, Vec<(Index, u8)>, Option<Index>);
+
 #[derive(Clone, Debug)]
 struct Attack {
     level: u8,
     connected: bool,
-    /// Which packets, and for each what is done to it.
-    packets: Vec<(prop::sample::Index, Vec<(prop::sample::Index, u8)>, Option<prop::sample::Index>)>,
+    packets: Vec<Forged>,
     noise: Vec<u8>,
 }
 
@@ -63,14 +66,13 @@ impl Attack {
 }
 
 fn attack() -> impl Strategy<Value = Attack> {
-    let index = any::<prop::sample::Index>;
+    let index = any::<Index>;
     let change = (index(), any::<u8>());
     let one = (index(), prop::collection::vec(change, 0..4), prop::option::weighted(0.1, index()));
     let packets = prop::collection::vec(one, 1..8);
     let noise = prop::collection::vec(any::<u8>(), 0..20);
-    (prop::sample::select(vec![4, 5]), any::<bool>(), packets, noise).prop_map(
-        |(level, connected, packets, noise)| Attack { level, connected, packets, noise },
-    )
+    (prop::sample::select(vec![4, 5]), any::<bool>(), packets, noise)
+        .prop_map(|(level, connected, packets, noise)| Attack { level, connected, packets, noise })
 }
 
 #[test]
@@ -86,7 +88,7 @@ fn no_bytes_make_a_connection_panic_or_the_listener_deaf() {
     }));
     let server = runtime.block_on(Server::open());
     let mut bystander = runtime.block_on(server.client(hello(4, "bystander")));
-    let mut runner = TestRunner::new(ProptestConfig { cases: 2000, ..ProptestConfig::default() });
+    let mut runner = TestRunner::new(ProptestConfig { cases: 10_000, ..ProptestConfig::default() });
     let result = runner.run(&attack(), |attack| {
         runtime.block_on(async {
             let mut raw = if attack.connected {

@@ -16,6 +16,7 @@ async fn no_acknowledgement_leaves_before_the_commit_mqtt_4_3_2_2() {
         raw.publish(note(2, 2)).await;
         let heard = server.heard(2).await;
         assert_eq!((heard[0].client.as_str(), heard[0].topic.as_str()), ("p", "a"));
+        assert_eq!(heard[0].payload, "x");
         raw.expect_silence().await;
         server.settle(Outcome::Committed);
         assert_eq!(raw.expect(0x40).await[..2], [0, 1]);
@@ -46,7 +47,7 @@ async fn what_can_never_be_taken_is_told_in_version_5_and_acknowledged_in_3_1_1(
     assert_eq!(raw.expect(0x40).await, [0, 1, 0x83]);
     raw.publish(note(2, 2)).await;
     assert_eq!(raw.expect(0x50).await, [0, 2, 0x83]);
-    // The identifier is free again (MQTT-4.3.3-4).
+    // The identifier is free again (MQTT-4.3.3-9).
     server.plan(Plan::Settle(Outcome::Committed));
     raw.publish(note(2, 2)).await;
     assert!(matches!(raw.expect(0x50).await[..], [0, 2] | [0, 2, 0]));
@@ -65,7 +66,9 @@ async fn acknowledgements_come_in_the_order_of_the_publications_mqtt_4_6_0_2() {
     // The last one is on disk first.
     held.pop().unwrap().settle(Outcome::Committed);
     raw.expect_silence().await;
-    held.into_iter().for_each(|receipt| receipt.settle(Outcome::Committed));
+    for receipt in held {
+        receipt.settle(Outcome::Committed);
+    }
     for id in 1..=3 {
         assert_eq!(raw.expect(0x40).await, [0, id]);
     }
@@ -196,7 +199,7 @@ async fn properties_that_a_publication_cannot_have_end_the_connection_mqtt_3_3_2
 }
 
 #[tokio::test]
-async fn an_alias_stands_for_the_topic_within_its_connection_mqtt_3_3_2_12() {
+async fn an_alias_stands_for_the_topic_within_its_connection_mqtt_3_3_2_7_and_10() {
     let server = Server::open().await;
     let mut raw = server.client(hello(5, "p")).await;
     let alias = two(0x23, 16);
@@ -311,6 +314,6 @@ async fn a_client_that_publishes_too_fast_is_slowed_down_and_loses_nothing() {
         raw.publish(note(1, id)).await;
         raw.expect(0x40).await;
     }
-    assert!(begun.elapsed() > Duration::from_millis(1000), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() > Duration::from_secs(1), "{:?}", begun.elapsed());
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }

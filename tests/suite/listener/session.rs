@@ -58,7 +58,7 @@ async fn disconnect_changes_how_long_a_session_lives_but_revives_none_mqtt_3_14_
 }
 
 #[tokio::test]
-async fn a_subscriber_that_was_away_gets_what_came_and_in_order_mqtt_4_1_0_1() {
+async fn a_subscriber_that_was_away_gets_what_came_and_in_order_mqtt_3_1_2_5() {
     let server = Server::open().await;
     for level in [4, 5] {
         let name = format!("s{level}");

@@ -270,7 +270,7 @@ async fn unsubscribing_ends_what_comes_and_is_always_acknowledged_mqtt_3_10_4() 
 }
 
 #[tokio::test]
-async fn one_of_a_group_gets_each_message_of_a_shared_subscription_mqtt_4_8_2_4() {
+async fn one_of_a_group_gets_each_message_of_a_shared_subscription_mqtt_4_8_2() {
     let server = Server::open().await;
     server.handle.publish("a/r", b"kept", true);
     let mut one = server.client(hello(5, "one")).await;
@@ -337,4 +337,17 @@ async fn messages_of_one_publisher_arrive_in_their_order_mqtt_4_6_0_5_and_6() {
         }
         raw.expect_silence().await;
     }
+}
+
+#[tokio::test]
+async fn retained_messages_are_bounded_and_known_topics_are_still_renewed() {
+    let server = Server::start(with_limits(Limits { retained_max: 2, ..open().limits })).await;
+    for (topic, payload) in [("r/1", b"a"), ("r/2", b"b"), ("r/3", b"c"), ("r/1", b"d")] {
+        server.handle.publish(topic, payload, true);
+    }
+    let mut raw = server.client(hello(4, "s")).await;
+    raw.subscribe(1, &[("r/+", 0)]).await;
+    assert_eq!(raw.message().await.payload, b"d");
+    assert_eq!(raw.message().await.payload, b"b");
+    raw.expect_silence().await;
 }
