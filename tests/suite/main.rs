@@ -16,6 +16,7 @@ mod engine_search;
 mod external_broker;
 mod gateway;
 mod http_sms;
+mod listener;
 mod modem_driver;
 mod modem_clients;
 mod observed;

@@ -5,13 +5,18 @@
 //! for the disk (`connection`). One task serves a connection; a publication costs no task of its own.
 //!
 //! Sessions and what clients retain live in memory and are bounded; the current state of warnings is published again at
-//! start. QoS 2 is taken as it is sent and granted as QoS 1 to subscribers. Shared subscriptions and subscription
-//! identifiers are declared unavailable.
+//! start. `docs/mqtt-conformance.md` goes through the standards.
 
 mod access;
 mod connection;
+mod framing;
+mod greeting;
 mod hub;
+mod inbound;
+mod outbound;
 mod packet;
+mod reply;
+mod session;
 
 pub use access::{Credential, Rights};
 
@@ -89,6 +94,8 @@ pub struct Limits {
     pub subscriptions_max: usize,
     /// Retained messages.
     pub retained_max: usize,
+    /// Keep alive, in seconds, that a client of version 5 has to use if its own is longer or off; `None`: its own.
+    pub keep_alive_s_max: Option<u16>,
     /// Wait for the first packet, and for a slow reader.
     pub patience: Duration,
 }
@@ -105,6 +112,7 @@ impl Default for Limits {
             sessions_max: 20_000,
             subscriptions_max: 64,
             retained_max: 10_000,
+            keep_alive_s_max: None,
             patience: Duration::from_secs(5),
         }
     }
@@ -303,7 +311,7 @@ async fn accept(
 async fn serve(socket: TcpStream, tls: Option<TlsAcceptor>, shared: Arc<Shared>, stop: Stop) {
     // Without it a PUBACK waits for company that does not come; the connection works all the same.
     let _undelayed = socket.set_nodelay(true).is_ok();
-    shared.counters.connections.fetch_add(1, Ordering::Relaxed);
+    let _open = Open::new(&shared.counters);
     match tls {
         None => connection::serve(socket, Arc::clone(&shared), stop).await,
         Some(tls) => match tokio::time::timeout(shared.limits.patience, tls.accept(socket)).await {
@@ -311,5 +319,20 @@ async fn serve(socket: TcpStream, tls: Option<TlsAcceptor>, shared: Arc<Shared>,
             Ok(Err(_)) | Err(_) => Counters::add(&shared.counters.protocol_errors),
         },
     }
-    shared.counters.connections.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// Counts a connection for as long as it lives.
+struct Open(Arc<Counters>);
+
+impl Open {
+    fn new(counters: &Arc<Counters>) -> Self {
+        Counters::add(&counters.connections);
+        Self(Arc::clone(counters))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
 }

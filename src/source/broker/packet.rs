@@ -1,23 +1,14 @@
-//! One face for the packets of both versions.
+//! One face for what clients of both versions send.
 
-use super::hub::{Message, Waiting};
+use super::hub::Message;
+use super::reply::Refusal;
 use bytes::Bytes;
 use mqtt_protocol_core::mqtt::packet::prelude::*;
-use mqtt_protocol_core::mqtt::packet::{
-    AssignedClientIdentifier, MessageExpiryInterval, Packet, Property, Qos, RetainHandling,
-    ServerKeepAlive, SharedSubscriptionAvailable, SubscriptionIdentifierAvailable,
-    TopicAliasMaximum, v3_1_1, v5_0,
-};
-use mqtt_protocol_core::mqtt::result_code::{
-    ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, MqttError, PubackReasonCode,
-    PubrecReasonCode, SubackReasonCode, SubackReturnCode, UnsubackReasonCode,
-};
+use mqtt_protocol_core::mqtt::packet::{Packet, Property, Qos, RetainHandling, v3_1_1, v5_0};
+use mqtt_protocol_core::mqtt::result_code::{DisconnectReasonCode, PubrecReasonCode};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// Topic aliases that a client may use.
-const TOPIC_ALIASES_MAX: u16 = 16;
 
 /// Which MQTT a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,10 +29,13 @@ pub(super) struct Connect {
     pub user: Option<String>,
     pub password: Option<Vec<u8>>,
     pub will: Option<(Duration, Message)>,
-    /// It wants a way to authenticate that is not offered.
-    pub extended_authentication: bool,
+    /// Why it is not let in, whoever it is.
+    pub fault: Option<Refusal>,
     /// Publications that may await its acknowledgement.
     pub receive_max: u16,
+    /// Aliases may stand for topics. An alias would add to a packet after its length has been held against the client's
+    /// bound, so that a client with one gets none.
+    pub takes_aliases: bool,
 }
 
 /// What a client sends after that.
@@ -60,13 +54,22 @@ pub(super) enum Incoming {
     Puback {
         id: u16,
     },
+    Pubrec {
+        id: u16,
+        /// The client refuses the message.
+        refused: bool,
+    },
     Pubrel {
+        id: u16,
+    },
+    Pubcomp {
         id: u16,
     },
     Subscribe {
         id: u16,
         filters: Vec<Filter>,
-        identified: bool,
+        /// Number by which the client wants to know these subscriptions.
+        identifier: Option<u32>,
     },
     Unsubscribe {
         id: u16,
@@ -77,10 +80,8 @@ pub(super) enum Incoming {
         with_will: bool,
         expiry: Option<Duration>,
     },
-    /// A packet that the protocol has checked and that asks for nothing.
-    Nothing,
-    /// A packet that only servers send, or that is not offered.
-    Unexpected,
+    /// A packet that no client may send, or not so.
+    Broken(DisconnectReasonCode),
 }
 
 /// A filter that a client wants to follow.
@@ -99,7 +100,7 @@ pub(super) fn incoming(packet: Packet) -> Incoming {
     match packet {
         Packet::V3_1_1Connect(packet) => Incoming::Connect(Box::new(connect_v3(&packet))),
         Packet::V5_0Connect(packet) => Incoming::Connect(Box::new(connect_v5(&packet))),
-        Packet::V3_1_1Publish(packet) => Incoming::Publish {
+        Packet::V3_1_1Publish(packet) => publish(Incoming::Publish {
             id: packet.packet_id(),
             dup: packet.dup(),
             qos: packet.qos() as u8,
@@ -107,8 +108,8 @@ pub(super) fn incoming(packet: Packet) -> Incoming {
             topic: packet.topic_name().to_owned(),
             payload: Bytes::copy_from_slice(packet.payload().as_slice()),
             properties: Vec::new(),
-        },
-        Packet::V5_0Publish(packet) => Incoming::Publish {
+        }),
+        Packet::V5_0Publish(packet) => publish(Incoming::Publish {
             id: packet.packet_id(),
             dup: packet.dup(),
             qos: packet.qos() as u8,
@@ -116,9 +117,16 @@ pub(super) fn incoming(packet: Packet) -> Incoming {
             topic: packet.topic_name().to_owned(),
             payload: Bytes::copy_from_slice(packet.payload().as_slice()),
             properties: packet.props().clone(),
-        },
+        }),
         Packet::V3_1_1Puback(packet) => Incoming::Puback { id: packet.packet_id() },
         Packet::V5_0Puback(packet) => Incoming::Puback { id: packet.packet_id() },
+        Packet::V3_1_1Pubrec(packet) => Incoming::Pubrec { id: packet.packet_id(), refused: false },
+        Packet::V5_0Pubrec(packet) => Incoming::Pubrec {
+            id: packet.packet_id(),
+            refused: packet.reason_code().is_some_and(|code| code != PubrecReasonCode::Success),
+        },
+        Packet::V3_1_1Pubcomp(packet) => Incoming::Pubcomp { id: packet.packet_id() },
+        Packet::V5_0Pubcomp(packet) => Incoming::Pubcomp { id: packet.packet_id() },
         Packet::V3_1_1Pubrel(packet) => Incoming::Pubrel { id: packet.packet_id() },
         Packet::V5_0Pubrel(packet) => Incoming::Pubrel { id: packet.packet_id() },
         Packet::V3_1_1Subscribe(packet) => Incoming::Subscribe {
@@ -128,7 +136,7 @@ pub(super) fn incoming(packet: Packet) -> Incoming {
                 .iter()
                 .map(|entry| filter(entry.topic_filter(), entry.sub_opts().qos()))
                 .collect(),
-            identified: false,
+            identifier: None,
         },
         Packet::V5_0Subscribe(packet) => subscribe_v5(&packet),
         Packet::V3_1_1Unsubscribe(packet) => Incoming::Unsubscribe {
@@ -146,10 +154,6 @@ pub(super) fn incoming(packet: Packet) -> Incoming {
                 == Some(DisconnectReasonCode::DisconnectWithWillMessage),
             expiry: packet.props().as_ref().and_then(|p| session_expiry(p)),
         },
-        Packet::V3_1_1Pubrec(_)
-        | Packet::V5_0Pubrec(_)
-        | Packet::V3_1_1Pubcomp(_)
-        | Packet::V5_0Pubcomp(_) => Incoming::Nothing,
         Packet::V5_0Auth(_)
         | Packet::V3_1_1Connack(_)
         | Packet::V5_0Connack(_)
@@ -158,8 +162,35 @@ pub(super) fn incoming(packet: Packet) -> Incoming {
         | Packet::V3_1_1Unsuback(_)
         | Packet::V5_0Unsuback(_)
         | Packet::V3_1_1Pingresp(_)
-        | Packet::V5_0Pingresp(_) => Incoming::Unexpected,
+        | Packet::V5_0Pingresp(_) => Incoming::Broken(DisconnectReasonCode::ProtocolError),
     }
+}
+
+/// Checks what the protocol's reader lets pass: U+0000 and wildcards in topics (MQTT-1.5.4-2, MQTT-3.3.2-2,
+/// MQTT-3.3.2-14), and identifiers of subscriptions, which only a server may send (MQTT-3.3.4-6).
+fn publish(incoming: Incoming) -> Incoming {
+    let Incoming::Publish { topic, properties, .. } = &incoming else { return incoming };
+    if !is_topic(topic) {
+        return Incoming::Broken(DisconnectReasonCode::TopicNameInvalid);
+    }
+    let broken = properties.iter().any(|property| {
+        matches!(property, Property::SubscriptionIdentifier(_))
+            || matches!(property, Property::ResponseTopic(topic) if !is_topic(topic.val()))
+    });
+    if broken { Incoming::Broken(DisconnectReasonCode::ProtocolError) } else { incoming }
+}
+
+/// Returns whether something can be published to a topic: MQTT 5 §4.7.
+fn is_topic(topic: &str) -> bool {
+    !topic.is_empty() && !topic.contains(['+', '#', '\0'])
+}
+
+/// Returns why a client cannot be let in, whoever it is.
+fn fault(client: &str, user: Option<&str>, will: Option<&str>) -> Option<Refusal> {
+    if client.contains('\0') || user.is_some_and(|user| user.contains('\0')) {
+        return Some(Refusal::Malformed);
+    }
+    will.is_some_and(|topic| !is_topic(topic)).then_some(Refusal::WillTopic)
 }
 
 fn connect_v3(packet: &v3_1_1::Connect) -> Connect {
@@ -171,7 +202,7 @@ fn connect_v3(packet: &v3_1_1::Connect) -> Connect {
         retain: packet.will_retain(),
         expires: None,
         properties: Arc::from([]),
-        from: packet.client_id().into(),
+        from: Arc::from(""),
     });
     Connect {
         version: Version::V3,
@@ -182,8 +213,9 @@ fn connect_v3(packet: &v3_1_1::Connect) -> Connect {
         user: packet.user_name().map(str::to_owned),
         password: packet.password().map(<[u8]>::to_vec),
         will: will.map(|message| (Duration::ZERO, message)),
-        extended_authentication: false,
+        fault: fault(packet.client_id(), packet.user_name(), packet.will_topic()),
         receive_max: u16::MAX,
+        takes_aliases: false,
     }
 }
 
@@ -204,7 +236,7 @@ fn connect_v5(packet: &v5_0::Connect) -> Connect {
             retain: packet.will_retain(),
             expires: expiry(properties),
             properties: passed_on(properties),
-            from: packet.client_id().into(),
+            from: Arc::from(""),
         };
         (Duration::from_secs(delay.unwrap_or(0).into()), message)
     });
@@ -217,9 +249,11 @@ fn connect_v5(packet: &v5_0::Connect) -> Connect {
         user: packet.user_name().map(str::to_owned),
         password: packet.password().map(<[u8]>::to_vec),
         will,
-        extended_authentication: number(|p| matches!(p, Property::AuthenticationMethod(_)))
-            .is_some(),
+        fault: number(|p| matches!(p, Property::AuthenticationMethod(_)))
+            .map(|_| Refusal::Authentication)
+            .or_else(|| fault(packet.client_id(), packet.user_name(), packet.will_topic())),
         receive_max: receive_max.unwrap_or(u16::MAX),
+        takes_aliases: number(|p| matches!(p, Property::MaximumPacketSize(_))).is_none(),
     }
 }
 
@@ -242,6 +276,11 @@ fn filter(pattern: &str, qos: Qos) -> Filter {
 }
 
 fn subscribe_v5(packet: &v5_0::Subscribe) -> Incoming {
+    // MQTT-3.8.3-4: the others of the group would get what this one published, or nobody.
+    let shared = |filter: &str| filter.starts_with("$share/");
+    if packet.entries().iter().any(|e| e.sub_opts().nl() && shared(e.topic_filter())) {
+        return Incoming::Broken(DisconnectReasonCode::ProtocolError);
+    }
     let filters = packet.entries().iter().map(|entry| {
         let options = entry.sub_opts();
         Filter {
@@ -258,7 +297,11 @@ fn subscribe_v5(packet: &v5_0::Subscribe) -> Incoming {
     Incoming::Subscribe {
         id: packet.packet_id(),
         filters: filters.collect(),
-        identified: packet.props().iter().any(|p| matches!(p, Property::SubscriptionIdentifier(_))),
+        identifier: packet
+            .props()
+            .iter()
+            .find(|p| matches!(p, Property::SubscriptionIdentifier(_)))
+            .and_then(Property::as_u32),
     }
 }
 
@@ -281,235 +324,4 @@ pub(super) fn passed_on(properties: &[Property]) -> Arc<[Property]> {
         )
     };
     properties.iter().filter(goes).cloned().collect()
-}
-
-/// Why a connection is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    Identifier,
-    Credentials,
-    Authentication,
-    TooMany,
-}
-
-/// The answer to CONNECT: welcome.
-pub(super) fn welcome(
-    connect: &Connect,
-    client: &str,
-    assigned: bool,
-    present: bool,
-    keep_alive_s: u16,
-) -> Result<Packet, MqttError> {
-    match connect.version {
-        Version::V3 => v3_1_1::Connack::builder()
-            .session_present(present)
-            .return_code(ConnectReturnCode::Accepted)
-            .build()
-            .map(Into::into),
-        Version::V5 => {
-            let mut properties: Vec<Property> = vec![
-                TopicAliasMaximum::new(TOPIC_ALIASES_MAX)?.into(),
-                SharedSubscriptionAvailable::new(0)?.into(),
-                SubscriptionIdentifierAvailable::new(0)?.into(),
-            ];
-            if assigned {
-                properties.push(AssignedClientIdentifier::new(client)?.into());
-            }
-            if keep_alive_s != connect.keep_alive_s {
-                properties.push(ServerKeepAlive::new(keep_alive_s)?.into());
-            }
-            v5_0::Connack::builder()
-                .session_present(present)
-                .reason_code(ConnectReasonCode::Success)
-                .props(properties)
-                .build()
-                .map(Into::into)
-        }
-    }
-}
-
-/// The answer to CONNECT: no.
-pub(super) fn refusal(version: Version, why: Refusal) -> Result<Packet, MqttError> {
-    match version {
-        Version::V3 => {
-            let code = match why {
-                Refusal::Identifier => ConnectReturnCode::IdentifierRejected,
-                Refusal::Credentials | Refusal::Authentication => ConnectReturnCode::NotAuthorized,
-                Refusal::TooMany => ConnectReturnCode::ServerUnavailable,
-            };
-            v3_1_1::Connack::builder()
-                .session_present(false)
-                .return_code(code)
-                .build()
-                .map(Into::into)
-        }
-        Version::V5 => {
-            let code = match why {
-                Refusal::Identifier => ConnectReasonCode::ClientIdentifierNotValid,
-                Refusal::Credentials => ConnectReasonCode::NotAuthorized,
-                Refusal::Authentication => ConnectReasonCode::BadAuthenticationMethod,
-                Refusal::TooMany => ConnectReasonCode::QuotaExceeded,
-            };
-            v5_0::Connack::builder()
-                .session_present(false)
-                .reason_code(code)
-                .build()
-                .map(Into::into)
-        }
-    }
-}
-
-/// How a publication of QoS 1 or 2 is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    Taken,
-    NotAuthorised,
-    /// It will never be taken.
-    Refused,
-}
-
-/// PUBACK or PUBREC.
-pub(super) fn answer(
-    version: Version,
-    qos: u8,
-    id: u16,
-    answer: Answer,
-) -> Result<Packet, MqttError> {
-    match (version, qos) {
-        (Version::V3, 2) => v3_1_1::Pubrec::builder().packet_id(id).build().map(Into::into),
-        (Version::V3, _) => v3_1_1::Puback::builder().packet_id(id).build().map(Into::into),
-        (Version::V5, 2) => {
-            let code = match answer {
-                Answer::Taken => PubrecReasonCode::Success,
-                Answer::NotAuthorised => PubrecReasonCode::NotAuthorized,
-                Answer::Refused => PubrecReasonCode::ImplementationSpecificError,
-            };
-            v5_0::Pubrec::builder().packet_id(id).reason_code(code).build().map(Into::into)
-        }
-        (Version::V5, _) => {
-            let code = match answer {
-                Answer::Taken => PubackReasonCode::Success,
-                Answer::NotAuthorised => PubackReasonCode::NotAuthorized,
-                Answer::Refused => PubackReasonCode::ImplementationSpecificError,
-            };
-            v5_0::Puback::builder().packet_id(id).reason_code(code).build().map(Into::into)
-        }
-    }
-}
-
-pub(super) fn pubcomp(version: Version, id: u16) -> Result<Packet, MqttError> {
-    match version {
-        Version::V3 => v3_1_1::Pubcomp::builder().packet_id(id).build().map(Into::into),
-        Version::V5 => v5_0::Pubcomp::builder().packet_id(id).build().map(Into::into),
-    }
-}
-
-pub(super) fn pong(version: Version) -> Result<Packet, MqttError> {
-    match version {
-        Version::V3 => v3_1_1::Pingresp::builder().build().map(Into::into),
-        Version::V5 => v5_0::Pingresp::builder().build().map(Into::into),
-    }
-}
-
-/// How a subscription is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Granted {
-    Qos(u8),
-    NotAuthorised,
-    Invalid,
-    Shared,
-    TooMany,
-}
-
-pub(super) fn suback(version: Version, id: u16, granted: &[Granted]) -> Result<Packet, MqttError> {
-    match version {
-        Version::V3 => {
-            let code = |granted: &Granted| match granted {
-                Granted::Qos(0) => SubackReturnCode::SuccessMaximumQos0,
-                Granted::Qos(_) => SubackReturnCode::SuccessMaximumQos1,
-                Granted::NotAuthorised | Granted::Invalid | Granted::Shared | Granted::TooMany => {
-                    SubackReturnCode::Failure
-                }
-            };
-            let codes = granted.iter().map(code).collect();
-            v3_1_1::Suback::builder().packet_id(id).return_codes(codes).build().map(Into::into)
-        }
-        Version::V5 => {
-            let code = |granted: &Granted| match granted {
-                Granted::Qos(0) => SubackReasonCode::GrantedQos0,
-                Granted::Qos(_) => SubackReasonCode::GrantedQos1,
-                Granted::NotAuthorised => SubackReasonCode::NotAuthorized,
-                Granted::Invalid => SubackReasonCode::TopicFilterInvalid,
-                Granted::Shared => SubackReasonCode::SharedSubscriptionsNotSupported,
-                Granted::TooMany => SubackReasonCode::QuotaExceeded,
-            };
-            let codes = granted.iter().map(code).collect();
-            v5_0::Suback::builder().packet_id(id).reason_codes(codes).build().map(Into::into)
-        }
-    }
-}
-
-pub(super) fn unsuback(version: Version, id: u16, existed: &[bool]) -> Result<Packet, MqttError> {
-    match version {
-        Version::V3 => v3_1_1::Unsuback::builder().packet_id(id).build().map(Into::into),
-        Version::V5 => {
-            let code = |existed: &bool| {
-                if *existed {
-                    UnsubackReasonCode::Success
-                } else {
-                    UnsubackReasonCode::NoSubscriptionExisted
-                }
-            };
-            let codes = existed.iter().map(code).collect();
-            v5_0::Unsuback::builder().packet_id(id).reason_codes(codes).build().map(Into::into)
-        }
-    }
-}
-
-/// A message for a subscriber; `id` where its QoS is 1.
-pub(super) fn publish(
-    version: Version,
-    waiting: &Waiting,
-    id: Option<u16>,
-) -> Result<Packet, MqttError> {
-    let message = &waiting.message;
-    let qos = if id.is_some() { Qos::AtLeastOnce } else { Qos::AtMostOnce };
-    let dup = waiting.sent_as.is_some();
-    match version {
-        Version::V3 => {
-            let builder = v3_1_1::Publish::builder()
-                .topic_name(&*message.topic)?
-                .qos(qos)
-                .dup(dup)
-                .retain(waiting.retain)
-                .payload(message.payload.to_vec());
-            let builder = if let Some(id) = id { builder.packet_id(id) } else { builder };
-            builder.build().map(Into::into)
-        }
-        Version::V5 => {
-            let mut properties = message.properties.to_vec();
-            if let Some(expires) = message.expires {
-                let left = expires.saturating_duration_since(Instant::now()).as_secs();
-                let left = u32::try_from(left).unwrap_or(u32::MAX);
-                properties.push(MessageExpiryInterval::new(left)?.into());
-            }
-            let builder = v5_0::Publish::builder()
-                .topic_name(&*message.topic)?
-                .qos(qos)
-                .dup(dup)
-                .retain(waiting.retain)
-                .payload(message.payload.to_vec())
-                .props(properties);
-            let builder = if let Some(id) = id { builder.packet_id(id) } else { builder };
-            builder.build().map(Into::into)
-        }
-    }
-}
-
-/// Why the listener ends a connection, where the version lets it say so.
-pub(super) fn goodbye(version: Version, code: DisconnectReasonCode) -> Option<Packet> {
-    match version {
-        Version::V3 => None,
-        Version::V5 => v5_0::Disconnect::builder().reason_code(code).build().ok().map(Into::into),
-    }
 }
