@@ -56,6 +56,8 @@ pub(super) struct Connection<S> {
     pub next_token: u64,
     pub pending: VecDeque<Pending>,
     pub unacknowledged_max: usize,
+    /// Something could not be stored: from then on the client is sent away, to come back and say it again.
+    pub busy_until: Option<Instant>,
     /// One and a half times the silence that the client has promised not to exceed (MQTT-3.1.2-22).
     silence_max: Option<Duration>,
     last_topic: Arc<str>,
@@ -103,6 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             next_token: 0,
             pending: VecDeque::new(),
             unacknowledged_max: UNACKNOWLEDGED_MAX.min(usize::from(connect.receive_max)),
+            busy_until: None,
             silence_max: (keep_alive_s > 0)
                 .then(|| Duration::from_millis(u64::from(keep_alive_s) * 1500)),
             last_topic: Arc::from(""),
@@ -145,7 +148,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let end = tokio::select! {
                 () = stop.wait() => Err(End::Broken(Some(DisconnectReasonCode::ServerShuttingDown))),
                 () = replaced.notified() => Err(End::Broken(Some(DisconnectReasonCode::SessionTakenOver))),
-                () = words.wake.notified() => self.pass_words_on(),
+                () = words.wake.notified() => { self.pass_words_on(); Ok(()) }
+                () = until(self.busy_until) => {
+                    Err(End::Broken(Some(DisconnectReasonCode::ServerBusy)))
+                }
                 () = wake.notified() => { self.deliver(); Ok(()) }
                 () = until(throttle), if throttle.is_some() => Ok(()),
                 read = self.framing.read(&mut self.io, &mut self.protocol), if room && throttle.is_none() => {
@@ -344,6 +350,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             // The gateway is ending if nobody takes it.
             let _taken = self.hand_over(frame, None).await.is_ok();
         }
+    }
+}
+
+impl<S> Drop for Connection<S> {
+    /// Detaches a connection that ends in another way than by [`Connection::finish`], a panic or the end of its task;
+    /// otherwise its session would be taken for connected for ever. To detach twice does nothing.
+    fn drop(&mut self) {
+        let will = self.will.take().filter(|(_, message)| self.rights.may_publish(&message.topic));
+        let (limits, counters) = (&self.shared.limits, &self.shared.counters);
+        self.shared.hub().detach(&self.attached, will, limits, counters);
     }
 }
 
