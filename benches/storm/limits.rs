@@ -33,7 +33,8 @@ pub(crate) fn listener_alone(length: Duration) {
     let mut tasks = Tasks::default();
     let (frames, mut waiting) = mpsc::channel::<Envelope>(4096);
     let mqtt = runtime.block_on(async {
-        let everything = Rights { publish: vec!["#".into()], subscribe: Vec::new() };
+        let everything =
+            Rights { nodes: Vec::new(), publish: vec!["#".into()], subscribe: Vec::new() };
         let settings = Settings {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             anonymous: Some(everything),

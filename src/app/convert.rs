@@ -210,19 +210,26 @@ fn secret(path: &FilePath) -> anyhow::Result<String> {
 /// When a password or a certificate cannot be read.
 pub fn listener(config: &Config, listener: &config::Listener) -> anyhow::Result<broker::Settings> {
     let credentials = listener.credentials.iter().map(|credential| {
-        let mut publish = credential.publish.clone();
+        let mut nodes = Vec::new();
         for topic in &config.topics {
             let template = Template::parse(&topic.template)?;
-            publish.extend(credential.nodes.iter().map(|node| template.filter(Some(node))));
+            let patterns = credential.nodes.iter().cloned();
+            let right = |pattern| broker::NodeRight { template: template.clone(), pattern };
+            nodes.extend(patterns.map(right));
         }
-        let rights = broker::Rights { publish, subscribe: credential.subscribe.clone() };
+        let (publish, subscribe) = (credential.publish.clone(), credential.subscribe.clone());
+        let rights = broker::Rights { nodes, publish, subscribe };
         Ok(broker::Credential::new(
             credential.user.clone(),
             secret(&credential.password_file)?,
             rights,
         ))
     });
-    let everything = || broker::Rights { publish: vec!["#".into()], subscribe: vec!["#".into()] };
+    let everything = || broker::Rights {
+        nodes: Vec::new(),
+        publish: vec!["#".into()],
+        subscribe: vec!["#".into()],
+    };
     let limits = &listener.limits;
     Ok(broker::Settings {
         listen: listener.listen.clone(),

@@ -159,8 +159,7 @@ fn credential_nodes(section: &Section<'_>, nodes: &[Node], faults: &Faults<'_>) 
             unknown(faults, *place, "node", pattern, &known);
         }
     }
-    let granted = |name: &&str| patterns.iter().any(|(p, _)| pattern::matches(p, name));
-    known.into_iter().filter(granted).map(str::to_owned).collect()
+    patterns.into_iter().map(|(pattern, _)| pattern).collect()
 }
 
 fn filters(section: &Section<'_>, key: &str, faults: &Faults<'_>) -> Vec<String> {

@@ -261,7 +261,11 @@ async fn a_flood_heard_over_mqtt_buzzes_phones_by_modem_and_by_provider_and_can_
 async fn a_node_that_is_not_declared_is_listed_and_what_cannot_be_read_is_kept() {
     let mut site = Site::new().await;
     site.start().await;
-    // The credential may speak for every declared node, so that only a topic of one is open to it: try with another.
+    assert!(site.mosquitto("field/mto-mpya/up", "{\"level\":80}\n{\"level\":81}\n", 10));
+    let heard = site.ask(&["status"]).pointer("/heard_but_not_declared/0").cloned().unwrap();
+    assert_eq!((&heard["node"], &heard["count"]), (&"mto-mpya".into(), &2.into()), "{heard}");
+    let shown = site.kengele(&["status"]);
+    assert!(shown.contains("[node.mto-mpya]"), "ready to be copied:\n{shown}");
     assert!(site.mosquitto("field/mto-juu/up", "{\"level\":\n", 10));
     let status = site.ask(&["status"]);
     assert_eq!(status.pointer("/counters/undecoded").and_then(Value::as_u64), Some(1));

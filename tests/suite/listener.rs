@@ -67,7 +67,11 @@ struct Server {
 fn open() -> Settings {
     Settings {
         listen: vec!["127.0.0.1:0".parse().unwrap()],
-        anonymous: Some(Rights { publish: vec!["#".into()], subscribe: vec!["#".into()] }),
+        anonymous: Some(Rights {
+            nodes: Vec::new(),
+            publish: vec!["#".into()],
+            subscribe: vec!["#".into()],
+        }),
         limits: Limits { patience: Duration::from_secs(1), ..Limits::default() },
         ..Settings::default()
     }

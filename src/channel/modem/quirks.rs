@@ -113,7 +113,7 @@ pub static KNOWN: &[Quirks] = &[
 /// Returns the quirks of `name` as the configuration writes it.
 #[must_use]
 pub fn by_name(name: &str) -> Option<&'static Quirks> {
-    KNOWN.iter().chain([&GENERIC]).find(|quirks| quirks.name == name)
+    KNOWN.iter().chain([&GENERIC]).find(|quirks| quirks.name.eq_ignore_ascii_case(name))
 }
 
 /// Returns the quirks of a modem that calls itself `called`.

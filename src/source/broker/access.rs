@@ -1,5 +1,6 @@
 //! Who may connect, and what they may publish and follow.
 
+use crate::wire::topic::Template;
 use argon2::{Argon2, PasswordHash, PasswordVerifier};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -9,7 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// What a client may do. `%u` in a filter is the user name, `%c` the client identifier.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rights {
-    /// Topic filters that it may publish to.
+    /// Nodes that it may publish for.
+    pub nodes: Vec<NodeRight>,
+    /// Topic filters that it may publish to besides.
     pub publish: Vec<String>,
     /// Topic filters that it may subscribe to, and narrower ones.
     pub subscribe: Vec<String>,
@@ -96,6 +99,32 @@ fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
     a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
+/// A right to publish for nodes: those that fit the pattern, on the topics of the template. It need not be declared: a node
+/// that fits and is not declared is heard of, refused and listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeRight {
+    /// Where nodes publish.
+    pub template: Template,
+    /// Name of the node; `*` stands for any letters.
+    pub pattern: String,
+}
+
+impl NodeRight {
+    fn fits(&self, topic: &str) -> bool {
+        self.template.matches(topic).is_some_and(|found| fits(&self.pattern, found.node))
+    }
+}
+
+/// Returns whether a name fits a pattern in which `*` stands for any letters.
+fn fits(pattern: &str, name: &str) -> bool {
+    let Some((head, tail)) = pattern.split_once('*') else { return pattern == name };
+    let Some(rest) = name.strip_prefix(head) else { return false };
+    rest.char_indices()
+        .map(|(place, _)| place)
+        .chain([rest.len()])
+        .any(|place| rest.get(place..).is_some_and(|rest| fits(tail, rest)))
+}
+
 impl Rights {
     fn of(mut self, user: &str, client: &str) -> Arc<Self> {
         // A name with a wildcard or a level in it must not widen a right.
@@ -112,7 +141,9 @@ impl Rights {
     }
 
     pub(super) fn may_publish(&self, topic: &str) -> bool {
-        !topic.starts_with("kengele/") && self.publish.iter().any(|filter| matches(filter, topic))
+        !topic.starts_with("kengele/")
+            && (self.nodes.iter().any(|right| right.fits(topic))
+                || self.publish.iter().any(|filter| matches(filter, topic)))
     }
 
     pub(super) fn may_subscribe(&self, filter: &str) -> bool {
@@ -218,8 +249,11 @@ mod tests {
 
     #[test]
     fn a_name_with_a_wildcard_widens_no_right() {
-        let rights =
-            Rights { publish: vec!["field/%u/up".into()], subscribe: vec!["cmd/%c".into()] };
+        let rights = Rights {
+            nodes: Vec::new(),
+            publish: vec!["field/%u/up".into()],
+            subscribe: vec!["cmd/%c".into()],
+        };
         assert!(rights.clone().of("a", "c").may_publish("field/a/up"));
         assert!(!rights.clone().of("+", "c").may_publish("field/b/up"));
         assert!(!rights.of("a", "#").may_subscribe("cmd/#"));
@@ -227,7 +261,7 @@ mod tests {
 
     #[test]
     fn nobody_publishes_warnings_but_the_gateway() {
-        let all = Rights { publish: vec!["#".into()], subscribe: vec![] };
+        let all = Rights { nodes: Vec::new(), publish: vec!["#".into()], subscribe: vec![] };
         assert!(!all.may_publish("kengele/warnings/valley"));
     }
 

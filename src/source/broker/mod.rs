@@ -18,7 +18,7 @@ mod packet;
 mod reply;
 mod session;
 
-pub use access::{Credential, Rights};
+pub use access::{Credential, NodeRight, Rights};
 
 use crate::domain::frame::Envelope;
 use crate::supervise::Stop;

@@ -49,7 +49,7 @@ async fn mosquitto_publishes_over_tls_to_a_listener_whose_certificate_it_can_che
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key)
         .unwrap();
-    let rights = Rights { publish: vec!["#".into()], subscribe: vec![] };
+    let rights = Rights { nodes: Vec::new(), publish: vec!["#".into()], subscribe: vec![] };
     let server = Server::start(Settings {
         listen: vec![],
         listen_tls: vec!["127.0.0.1:0".parse().unwrap()],

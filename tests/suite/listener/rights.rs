@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 fn credential(user: &str, publish: &[&str], subscribe: &[&str]) -> Credential {
     let own = |filters: &[&str]| filters.iter().map(|&filter| filter.to_owned()).collect();
-    let rights = Rights { publish: own(publish), subscribe: own(subscribe) };
+    let rights = Rights { nodes: Vec::new(), publish: own(publish), subscribe: own(subscribe) };
     Credential::new(user.to_owned(), format!("{user}-secret"), rights)
 }
 
