@@ -29,6 +29,8 @@ pub(crate) struct Site {
     mqtt: SocketAddr,
     carrier: Carrier,
     daemon: Option<Child>,
+    /// Stands between the program and the C library.
+    shim: Option<PathBuf>,
     _modem: VirtualModem,
     _provider: VirtualProvider,
 }
@@ -70,7 +72,7 @@ impl Site {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        Self { folder, mqtt, carrier, daemon: None, _modem: modem, _provider: provider }
+        Self { folder, mqtt, carrier, daemon: None, shim: None, _modem: modem, _provider: provider }
     }
 
     /// Returns how many readings are in the database.
@@ -94,7 +96,16 @@ impl Site {
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kengele"));
         command.arg("--config").arg(self.file("kengele.toml"));
+        if let Some(shim) = &self.shim {
+            command.env("LD_PRELOAD", shim).env("KENGELE_TEST_FAULTS", self.file("faults"));
+        }
         command
+    }
+
+    /// Says what is wrong with the disk and the calendar from now on; the words stand in `tests/peers/faults.c`.
+    pub(crate) fn suffer(&mut self, faults: &str) {
+        fs::write(self.file("faults"), faults).unwrap();
+        self.shim.get_or_insert_with(crate::peers::faults);
     }
 
     /// Runs a command of the program to its end, and returns what it prints.
@@ -191,13 +202,18 @@ pub(crate) fn level(minute: i64, centimetres: i32) -> String {
     format!("{{\"level\":{centimetres},\"battery\":3.8,\"ts\":{}}}\n", BEGIN_S + minute * 60)
 }
 
+/// What the other gauge says of the same rise.
+fn other_gauge() -> String {
+    let levels = (0..10).map(|i| 0.8 + f64::from(i) * 0.4);
+    let packs = levels.map(|v| format!("[{{\"n\":\"level\",\"u\":\"m\",\"v\":{v:.2}}}]"));
+    packs.collect::<Vec<_>>().join("\n") + "\n"
+}
+
 /// A rise that both gauges see: danger.
 fn flood(site: &Site) -> bool {
     let rise: String = (0..10).map(|i| level(i64::from(i) * 5, 80 + i * 40)).collect();
-    let levels = (0..10).map(|i| 0.8 + f64::from(i) * 0.4);
-    let packs = levels.map(|v| format!("[{{\"n\":\"level\",\"u\":\"m\",\"v\":{v:.2}}}]"));
-    let other = packs.collect::<Vec<_>>().join("\n") + "\n";
-    site.mosquitto("field/mto-juu/up", &rise, 20) && site.mosquitto("senml/mto-kati", &other, 20)
+    site.mosquitto("field/mto-juu/up", &rise, 20)
+        && site.mosquitto("senml/mto-kati", &other_gauge(), 20)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -312,6 +328,71 @@ async fn while_the_database_cannot_be_written_danger_is_told_and_nothing_is_ackn
         12,
         "what was judged meanwhile is written down too:\n{stored}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_disk_is_full_or_read_only_or_does_not_flush_danger_is_told_and_nothing_is_lost() {
+    for fault in ["full", "readonly", "flush"] {
+        let mut site = Site::new().await;
+        site.suffer("");
+        site.start().await;
+        assert!(site.mosquitto("field/mto-juu/up", &level(-5, 70), 20), "{fault}: at first");
+        site.suffer(fault);
+        let rise: String = (0..10).map(|i| level(i64::from(i) * 5, 80 + i * 40)).collect();
+        assert!(!site.mosquitto("field/mto-juu/up", &rise, 4), "{fault}: no acknowledgement");
+        let carrier = site.carrier.clone();
+        wait_for("Amina is told from memory", || {
+            carrier.inbox(AMINA).iter().any(|r| r.text.starts_with("ONYO LA MAFURIKO"))
+        })
+        .await;
+        let works = |site: &Site| site.ask(&["status"]).pointer("/disk/works").cloned();
+        assert_eq!(works(&site), Some(Value::Bool(false)), "{fault}: the operator is told");
+        site.suffer("");
+        assert!(site.mosquitto("field/mto-juu/up", &level(60, 120), 20), "{fault}: it works again");
+        assert_eq!(works(&site), Some(Value::Bool(true)), "{fault}");
+        site.stop().await;
+        let stored = site.kengele(&["readings", "--node", "mto-juu", "--quantity", "water_level"]);
+        assert_eq!(stored.lines().count(), 13, "{fault}: what was judged meanwhile too:\n{stored}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_calendar_that_is_wrong_or_jumps_by_years_changes_no_decision() {
+    const YEAR: i64 = 31_556_952;
+    let now = i64::try_from(
+        std::fs::metadata("/proc/self")
+            .unwrap()
+            .modified()
+            .map_or(0, |at| at.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()),
+    )
+    .unwrap();
+    let mut stories = Vec::new();
+    for (begins, then) in [(0, 0), (-now, -now), (-now, 0), (0, 20 * YEAR), (0, -10 * YEAR)] {
+        let mut site = Site::new().await;
+        site.suffer(&format!("clock {begins}"));
+        site.start().await;
+        let rise: String = (0..10).map(|i| level(i64::from(i) * 5, 80 + i * 40)).collect();
+        assert!(site.mosquitto("field/mto-juu/up", &rise, 20));
+        site.suffer(&format!("clock {then}"));
+        // The calendar has jumped and the gateway is started again besides, as after a power cut.
+        site.kill();
+        site.start().await;
+        assert!(site.mosquitto("senml/mto-kati", &other_gauge(), 20));
+        let warnings = site.ask(&["warnings"]);
+        let decisions: Vec<String> = warnings
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|w| w["alerts"].as_array().unwrap())
+            .map(|a| format!("{} {} {} {}", a["number"], a["reason"], a["level"], a["observed"]))
+            .collect();
+        assert!(decisions.iter().any(|d| d.contains("danger")), "{decisions:?}");
+        stories.push(decisions);
+        site.stop().await;
+    }
+    for story in &stories {
+        assert_eq!(*story, stories[0]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -510,3 +510,22 @@ fn property(sized: &[u8], wanted: u8) -> Option<Vec<u8>> {
     }
     None
 }
+
+#[test]
+fn every_test_that_the_page_on_conformance_names_exists() {
+    let base = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(base.join("docs/mqtt-conformance.md")).unwrap();
+    let tests: String = std::fs::read_dir(base.join("tests/suite/listener"))
+        .unwrap()
+        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    let mut named = 0;
+    for line in page.lines() {
+        let cell = line.rsplit("| ").next().and_then(|cell| cell.strip_suffix(" |"));
+        let name = cell.and_then(|cell| cell.strip_prefix('`')?.strip_suffix('`'));
+        let Some(name) = name.filter(|name| !name.contains('`')) else { continue };
+        assert!(tests.contains(&format!("fn {name}(")), "{name}");
+        named += 1;
+    }
+    assert!(named >= 60, "{named} statements");
+}

@@ -35,6 +35,24 @@ pub fn program(name: &str) -> Command {
     Command::new(name)
 }
 
+/// Builds what stands between a program and the C library, and returns where it is.
+pub fn faults() -> PathBuf {
+    let built = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("faults-{}.so", std::process::id()));
+    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/faults.c");
+    if !built.exists() {
+        let cc = program("cc")
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .arg(&built)
+            .arg(source)
+            .arg("-ldl")
+            .output();
+        let cc = cc.unwrap();
+        assert!(cc.status.success(), "{}", String::from_utf8_lossy(&cc.stderr));
+    }
+    built
+}
+
 #[test]
 fn a_missing_program_is_an_error_and_not_a_skipped_test() {
     assert!(std::panic::catch_unwind(|| program("no-such-program-of-kengele")).is_err());

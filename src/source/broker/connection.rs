@@ -347,6 +347,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
+impl<S> Drop for Connection<S> {
+    /// Detaches a connection that ends in another way than by [`Connection::finish`], a panic or the end of its task;
+    /// otherwise its session would be taken for connected for ever. To detach twice does nothing.
+    fn drop(&mut self) {
+        let will = self.will.take().filter(|(_, message)| self.rights.may_publish(&message.topic));
+        let (limits, counters) = (&self.shared.limits, &self.shared.counters);
+        self.shared.hub().detach(&self.attached, will, limits, counters);
+    }
+}
+
 /// Reads and forgets what a client still sends, until it closes.
 async fn drain<S: AsyncRead + Unpin>(io: &mut S) {
     let mut space = [0; DRAIN_BYTES];

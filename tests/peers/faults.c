@@ -1,0 +1,94 @@
+/* Stands between the program and the C library, to make the disk fail and the calendar jump. The file that
+   KENGELE_TEST_FAULTS names says what is wrong now: "full", "readonly" or "flush" for databases, and "clock N" for a
+   calendar that is N seconds off. */
+
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
+
+static size_t wrong(char *words, size_t room) {
+    const char *path = getenv("KENGELE_TEST_FAULTS");
+    int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (file < 0) return 0;
+    ssize_t length = read(file, words, room - 1);
+    close(file);
+    if (length < 0) length = 0;
+    words[length] = 0;
+    return (size_t)length;
+}
+
+static int has(const char *fault) {
+    char words[256];
+    int before = errno;
+    int found = wrong(words, sizeof words) > 0 && strstr(words, fault) != NULL;
+    errno = before;
+    return found;
+}
+
+static int is_database(int file) {
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    if (length < 0) return 0;
+    path[length] = 0;
+    return strstr(path, "kengele.db") != NULL;
+}
+
+static int refuses(int file) {
+    if (!is_database(file)) return 0;
+    if (has("full")) return ENOSPC;
+    if (has("readonly")) return EROFS;
+    return 0;
+}
+
+ssize_t pwrite64(int file, const void *bytes, size_t count, off64_t at) {
+    static ssize_t (*real)(int, const void *, size_t, off64_t);
+    if (!real) real = dlsym(RTLD_NEXT, "pwrite64");
+    int error = refuses(file);
+    if (error) { errno = error; return -1; }
+    return real(file, bytes, count, at);
+}
+
+ssize_t pwrite(int file, const void *bytes, size_t count, off_t at) { return pwrite64(file, bytes, count, at); }
+
+ssize_t write(int file, const void *bytes, size_t count) {
+    static ssize_t (*real)(int, const void *, size_t);
+    if (!real) real = dlsym(RTLD_NEXT, "write");
+    int error = refuses(file);
+    if (error) { errno = error; return -1; }
+    return real(file, bytes, count);
+}
+
+int ftruncate64(int file, off64_t length) {
+    static int (*real)(int, off64_t);
+    if (!real) real = dlsym(RTLD_NEXT, "ftruncate64");
+    int error = refuses(file);
+    if (error) { errno = error; return -1; }
+    return real(file, length);
+}
+
+static int flush(int file, const char *name) {
+    int (*real)(int) = dlsym(RTLD_NEXT, name);
+    if (is_database(file) && has("flush")) { errno = EIO; return -1; }
+    return real(file);
+}
+
+int fsync(int file) { return flush(file, "fsync"); }
+int fdatasync(int file) { return flush(file, "fdatasync"); }
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    static int (*real)(clockid_t, struct timespec *);
+    if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
+    int result = real(clock, now);
+    char words[256], *offset;
+    if (result == 0 && clock == CLOCK_REALTIME && wrong(words, sizeof words) > 0 && (offset = strstr(words, "clock ")))
+        now->tv_sec += atoll(offset + 6);
+    return result;
+}
