@@ -142,7 +142,7 @@ poll_every = "0 s"
         )
         .unwrap();
     }
-    let rules = (0..RULES).map(|rule| (format!("r{rule}"), format!("n{rule:02}-*")));
+    let rules = (0..RULES.min(nodes)).map(|rule| (format!("r{rule}"), format!("n{rule:02}-*")));
     let alarms = (0..ALARMS).map(|alarm| (format!("a{alarm}"), alarm_name(alarm)));
     for (rule, pattern) in rules.chain(alarms) {
         write!(

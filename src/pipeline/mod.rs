@@ -21,7 +21,7 @@ use crate::supervise::Stop;
 use crate::telemetry::{News, Telemetry};
 use crate::wire::segment;
 use decode::{Decoded, Decoder};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -40,8 +40,13 @@ const SNAPSHOT_READINGS_MIN: u64 = 20_000;
 const READINGS_PER_SNAPSHOT_BYTE: f64 = 10.0 / 30.0;
 /// Frames for which nobody waits for an acknowledgement may wait this long for company.
 const LINGER: Duration = Duration::from_millis(250);
-/// Under load, those that are waited for may wait this long: at 1,000 readings a second a flush then serves three.
-const LINGER_AWAITED: Duration = Duration::from_millis(2);
+/// Under load, those that are waited for may wait this long for each sender that was heard of late, so that one flush
+/// serves many: a sender that waits for its acknowledgement before it goes on must not wait for company that never comes.
+const LINGER_A_SENDER: Duration = Duration::from_micros(20);
+/// But never longer than this.
+const LINGER_AWAITED_MAX: Duration = Duration::from_millis(10);
+/// How long senders are counted before they are counted anew.
+const SENDERS_COUNTED_FOR: Duration = Duration::from_secs(1);
 
 /// Why the pipeline ended.
 #[derive(Debug, Error)]
@@ -116,6 +121,31 @@ pub struct Pipeline {
     retry_disk_at: Option<Timestamp>,
     readings_since_snapshot: u64,
     snapshot_bytes: usize,
+    senders: Senders,
+}
+
+/// How many senders wait for acknowledgements of late.
+struct Senders {
+    seen: HashSet<usize>,
+    since: Instant,
+    count: u32,
+}
+
+impl Senders {
+    /// Takes note of a sender, known by where its name is kept.
+    fn note(&mut self, client: &Arc<str>) {
+        self.seen.insert(Arc::as_ptr(client).addr());
+        if self.since.elapsed() >= SENDERS_COUNTED_FOR {
+            self.count = u32::try_from(self.seen.len()).unwrap_or(u32::MAX);
+            self.seen.clear();
+            self.since = Instant::now();
+        }
+    }
+
+    /// Returns how long a turn may wait for company.
+    fn linger(&self) -> Duration {
+        LINGER_A_SENDER.saturating_mul(self.count).min(LINGER_AWAITED_MAX)
+    }
 }
 
 /// A turn that is being put together.
@@ -151,6 +181,7 @@ impl Pipeline {
             retry_disk_at: None,
             readings_since_snapshot: 0,
             snapshot_bytes: 0,
+            senders: Senders { seen: HashSet::new(), since: Instant::now(), count: 0 },
         }
     }
 
@@ -222,8 +253,8 @@ impl Pipeline {
     fn company_wait(&self, round: &Round, begun: Instant, last_commit: Instant) -> Option<Instant> {
         let is_urgent = !round.turn.alerts.is_empty() || !round.turn.deliveries.is_empty();
         let is_awaited = !round.receipts.is_empty();
-        let linger = if is_awaited { LINGER_AWAITED } else { LINGER };
-        let is_alone = is_awaited && begun.duration_since(last_commit) > LINGER_AWAITED;
+        let linger = if is_awaited { self.senders.linger() } else { LINGER };
+        let is_alone = is_awaited && begun.duration_since(last_commit) > linger;
         let until = begun + self.telemetry.clock.real(linger);
         (!is_urgent && !is_alone && round.frames > 0 && Instant::now() < until).then_some(until)
     }
@@ -282,6 +313,8 @@ impl Pipeline {
             }
         };
         if let Some(receipt) = receipt {
+            let Origin::Mqtt { client, .. } = &frame.origin;
+            self.senders.note(client);
             round.receipts.push((receipt, outcome));
         }
     }

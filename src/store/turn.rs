@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// Rows of one statement, most first: a statement of one of these lengths is prepared once and used again.
 const ROWS: [usize; 3] = [256, 16, 1];
+/// Readings of a turn that is written in one go, at the most.
+const SMALL_MAX: usize = 16;
 /// Frames that could not be read are kept up to this number.
 const UNDECODED_MAX: i64 = 1000;
 
@@ -102,6 +104,50 @@ impl Series {
         let of_node = self.ids.get(reading.node.0 as usize)?;
         of_node.iter().find(|(q, _)| *q == reading.measurement.quantity).map(|(_, id)| *id)
     }
+}
+
+impl Turn {
+    /// Returns whether it is nothing but a few readings: what a gateway at rest commits, again and again.
+    pub(super) fn is_small(&self) -> bool {
+        self.kind == Kind::Plain
+            && (1..=SMALL_MAX).contains(&self.readings.len())
+            && self.alerts.is_empty()
+            && self.notices.is_empty()
+            && self.deliveries.is_empty()
+            && self.undecoded.is_empty()
+            && self.snapshot.is_none()
+    }
+}
+
+/// Writes a small turn as a transaction of its own, in one go: each statement by itself would wake SQLite's thread and
+/// this one again, which costs more than all of them.
+pub(super) async fn write_small(
+    connection: &mut SqliteConnection,
+    turn: &Turn,
+    boot: i64,
+    series: &Series,
+) -> Result<(), sqlx::Error> {
+    let mut sql = String::from(
+        "begin immediate; insert into turn (boot, at_ms) values (?, ?); \
+         insert into reading (turn, series, stamp, value, quality) values ",
+    );
+    for row in 0..turn.readings.len() {
+        let separator = if row == 0 { "" } else { "," };
+        write!(sql, "{separator}((select max(id) from turn),?,?,?,?)")
+            .expect("a String takes all that is written");
+    }
+    sql.push_str("; commit");
+    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(boot).bind(turn.at.as_millis());
+    for reading in &turn.readings {
+        let value = reading.measurement.value;
+        query = query
+            .bind(series.id(reading))
+            .bind(reading.measurement.stamp.map(stamp_number))
+            .bind((!value.is_nan()).then_some(value))
+            .bind(i64::from(reading.quality.code()));
+    }
+    query.execute(&mut *connection).await?;
+    Ok(())
 }
 
 /// Writes a turn into the transaction that is open on `connection`.

@@ -122,23 +122,36 @@ impl Writer {
 
     /// Carries the commands out and commits. The commands stay in `group` unless the commit succeeds.
     async fn transact(&mut self, group: &mut Vec<Command>) -> Result<Vec<Done>, sqlx::Error> {
+        if let [Command::Turn(turn, _)] = group.as_slice()
+            && turn.is_small()
+        {
+            let written =
+                turn::write_small(&mut self.connection, turn, self.boot, &self.series).await;
+            if let Err(error) = written {
+                self.roll_back().await;
+                return Err(error);
+            }
+            return Ok(group.drain(..).map(|command| command.done(Value::Unit)).collect());
+        }
         sqlx::query("begin immediate").execute(&mut self.connection).await?;
         let mut results = Vec::with_capacity(group.len());
         for command in group.iter() {
             match self.carry_out(command).await {
                 Ok(result) => results.push(result),
                 Err(error) => {
-                    if let Err(rollback) =
-                        sqlx::query("rollback").execute(&mut self.connection).await
-                    {
-                        tracing::debug!(error = %rollback, "nothing was left to roll back");
-                    }
+                    self.roll_back().await;
                     return Err(error);
                 }
             }
         }
         sqlx::query("commit").execute(&mut self.connection).await?;
         Ok(group.drain(..).zip(results).map(|(command, result)| command.done(result)).collect())
+    }
+
+    async fn roll_back(&mut self) {
+        if let Err(error) = sqlx::query("rollback").execute(&mut self.connection).await {
+            tracing::debug!(%error, "nothing was left to roll back");
+        }
     }
 
     async fn carry_out(&mut self, command: &Command) -> Result<Value, sqlx::Error> {

@@ -56,6 +56,8 @@ pub(super) struct Connection<S> {
     pub next_token: u64,
     pub pending: VecDeque<Pending>,
     pub unacknowledged_max: usize,
+    /// Something could not be stored: from then on the client is sent away, to come back and say it again.
+    pub busy_until: Option<Instant>,
     /// One and a half times the silence that the client has promised not to exceed (MQTT-3.1.2-22).
     silence_max: Option<Duration>,
     last_topic: Arc<str>,
@@ -103,6 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             next_token: 0,
             pending: VecDeque::new(),
             unacknowledged_max: UNACKNOWLEDGED_MAX.min(usize::from(connect.receive_max)),
+            busy_until: None,
             silence_max: (keep_alive_s > 0)
                 .then(|| Duration::from_millis(u64::from(keep_alive_s) * 1500)),
             last_topic: Arc::from(""),
@@ -145,7 +148,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let end = tokio::select! {
                 () = stop.wait() => Err(End::Broken(Some(DisconnectReasonCode::ServerShuttingDown))),
                 () = replaced.notified() => Err(End::Broken(Some(DisconnectReasonCode::SessionTakenOver))),
-                () = words.wake.notified() => self.pass_words_on(),
+                () = words.wake.notified() => { self.pass_words_on(); Ok(()) }
+                () = until(self.busy_until) => {
+                    Err(End::Broken(Some(DisconnectReasonCode::ServerBusy)))
+                }
                 () = wake.notified() => { self.deliver(); Ok(()) }
                 () = until(throttle), if throttle.is_some() => Ok(()),
                 read = self.framing.read(&mut self.io, &mut self.protocol), if room && throttle.is_none() => {

@@ -11,6 +11,7 @@ use mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// The words of the pipeline that a connection has yet to pass on.
 #[derive(Default)]
@@ -101,16 +102,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Takes the pipeline's words in, and answers what can be answered.
-    pub(super) fn pass_words_on(&mut self) -> Result<(), End> {
+    pub(super) fn pass_words_on(&mut self) {
         let heard =
             std::mem::take(&mut *self.words.heard.lock().unwrap_or_else(PoisonError::into_inner));
         for (token, outcome) in heard {
             let answer = match outcome {
                 Outcome::Committed => Answer::Taken,
                 Outcome::Refused => Answer::Refused,
-                // No acknowledgement may leave: the client keeps it, and sends it again when it is back.
+                // No acknowledgement may leave: the client keeps it, and sends it again when it is back. Until then it
+                // goes on being heard, for what it says next may be a danger that must be told from memory (P5).
                 Outcome::NotStored => {
-                    return Err(End::Broken(Some(DisconnectReasonCode::ServerBusy)));
+                    let patience = self.shared.limits.patience;
+                    self.busy_until.get_or_insert_with(|| Instant::now() + patience);
+                    continue;
                 }
             };
             let first = self.pending.front().map_or(token, |pending| pending.token);
@@ -120,7 +124,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         self.answer_in_order();
-        Ok(())
     }
 
     fn answer_in_order(&mut self) {

@@ -96,7 +96,8 @@ pub struct Limits {
     pub retained_max: usize,
     /// Keep alive, in seconds, that a client of version 5 has to use if its own is longer or off; `None`: its own.
     pub keep_alive_s_max: Option<u16>,
-    /// Wait for the first packet, and for a slow reader.
+    /// Wait for the first packet, for a slow reader, and for the end of a connection of which something could not be
+    /// stored.
     pub patience: Duration,
 }
 
