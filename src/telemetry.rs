@@ -108,6 +108,8 @@ pub struct Counters {
     pub deliveries: Counter,
     /// Writes that failed.
     pub write_failures: Counter,
+    /// Readings that were judged and never stored, because the disk failed for too long.
+    pub readings_dropped: Counter,
     /// Receipts of networks that belong to nothing.
     pub stray_receipts: Counter,
 }

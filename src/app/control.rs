@@ -335,7 +335,8 @@ impl Hands {
                 "undeclared_quantities": counters.undeclared_quantities.get(), "undecoded": counters.undecoded.get(),
                 "not_stored": counters.not_stored.get(), "turns": counters.turns.get(),
                 "alerts": counters.alerts.get(), "deliveries": counters.deliveries.get(),
-                "write_failures": counters.write_failures.get(), "stray_receipts": counters.stray_receipts.get(),
+                "write_failures": counters.write_failures.get(),
+                "readings_dropped": counters.readings_dropped.get(), "stray_receipts": counters.stray_receipts.get(),
             },
         })
     }

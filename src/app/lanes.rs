@@ -19,6 +19,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 const REPORTED_MAX: usize = 64;
 /// Messages that a provider is asked after at one time.
 const POLLED_MAX: usize = 64;
+/// Texts of a modem to itself that may fail in a row before its power is cut.
+const LOOPBACKS_FAILED_MAX: u32 = 2;
 /// Longest that a webhook's request may take.
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -43,7 +45,13 @@ pub(super) async fn start(
         if factor > 1.0 {
             settings.times = settings.times.scaled(1.0 / factor.min(20.0));
         }
+        let name = settings.name.clone();
         start_modem(settings, clock, words, tasks, &mut lanes);
+        if let (Some(every), Some(requests)) = (modem.loopback_every, lanes.modems.get(&name)) {
+            let requests = requests.clone();
+            let stop = tasks.stop_signal();
+            tasks.spawn("modem loop-back", loop_back(name, clock.real(every), requests, stop));
+        }
     }
     let mut hooks: BTreeMap<String, (Vec<_>, Vec<String>)> = BTreeMap::new();
     for provider in &config.providers {
@@ -112,6 +120,48 @@ async fn modem_lane(
         }
     }
     Ok(())
+}
+
+/// Has a modem text itself now and then: a modem that says that all is well while nothing leaves or arrives is found out
+/// before the flood. After a second failure in a row its power is cut and restored.
+async fn loop_back(
+    modem: String,
+    every: Duration,
+    requests: mpsc::Sender<Request>,
+    mut stop: Stop,
+) -> Result<(), Infallible> {
+    let mut failures = 0_u32;
+    loop {
+        tokio::select! {
+            () = stop.wait() => return Ok(()),
+            () = tokio::time::sleep(every) => {}
+        }
+        let (reply, answer) = oneshot::channel();
+        if requests.send(Request::SelfTest { reply }).await.is_err() {
+            return Ok(());
+        }
+        let Ok(outcome) = answer.await else { return Ok(()) };
+        match outcome {
+            Ok(took) => {
+                failures = 0;
+                tracing::info!(modem, took_ms = took.as_millis(), "a text to itself came back");
+            }
+            Err(refused) => {
+                failures += 1;
+                tracing::warn!(modem, failures, reason = %refused, "a text to itself did not come back");
+            }
+        }
+        if failures == LOOPBACKS_FAILED_MAX {
+            failures = 0;
+            let (reply, answer) = oneshot::channel();
+            if requests.send(Request::PowerCycle { reply }).await.is_err() {
+                return Ok(());
+            }
+            if let Ok(Err(refused)) = answer.await {
+                tracing::warn!(modem, reason = %refused, "its power cannot be cut");
+            }
+        }
+    }
 }
 
 async fn modem_events(

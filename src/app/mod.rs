@@ -20,7 +20,9 @@ use crate::telemetry::{Clock, Telemetry};
 use anyhow::Context;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +69,8 @@ pub struct Gateway {
     hands: Hands,
     tasks: Tasks,
     writer: Tasks,
+    /// Held for as long as the gateway runs.
+    _lock: File,
 }
 
 /// What the control socket and the signals need to do what they are asked.
@@ -98,8 +102,8 @@ impl Gateway {
     ) -> anyhow::Result<Self> {
         let config = &loaded.config;
         let data = &config.gateway.data;
-        std::fs::create_dir_all(data)
-            .with_context(|| format!("cannot make the folder {}", data.display()))?;
+        make_data_folder(data)?;
+        let lock = lock(data)?;
         let path = open_path(data);
         let (store, writer_task) = open_store(&path).await?;
         let mut writer = Tasks::default();
@@ -190,7 +194,7 @@ impl Gateway {
             drop(frames);
             Ok::<(), Infallible>(())
         });
-        Ok(Self { telemetry, mqtt, store, hands, tasks, writer })
+        Ok(Self { telemetry, mqtt, store, hands, tasks, writer, _lock: lock })
     }
 
     /// Returns what the control socket works with, for whoever runs the daemon in the same process.
@@ -246,6 +250,35 @@ impl Gateway {
             tracing::warn!(
                 "the database was not closed in time; nothing that was acknowledged is lost"
             );
+        }
+    }
+}
+
+/// Makes the folder of the database, for its owner's eyes only: it holds telephone numbers.
+///
+/// # Errors
+///
+/// When it cannot be made.
+pub fn make_data_folder(data: &Path) -> anyhow::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data)
+        .with_context(|| format!("cannot make the folder {}", data.display()))
+}
+
+/// Takes the folder for this process: two gateways on one database would tell everybody twice. The kernel gives it back
+/// however the process ends.
+fn lock(data: &Path) -> anyhow::Result<File> {
+    let path = data.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            anyhow::bail!("another gateway runs on {}: stop it first", data.display())
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
         }
     }
 }

@@ -34,7 +34,7 @@ pub(crate) fn ask(config: &Path, question: Question) -> Result<Value, Failure> {
                 path.display()
             );
         }
-        std::fs::create_dir_all(&places.data)?;
+        kengele::app::make_data_folder(&places.data)?;
         let (store, writer) = Store::open(&path).await?;
         let mut tasks = Tasks::default();
         tasks.spawn("store", writer.run());

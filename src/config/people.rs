@@ -88,7 +88,7 @@ pub(super) fn roles(
             faults.error(section.place_of("channels"), "nobody of this role can be told", help);
         }
         let role = Role(checked_name(&section, faults));
-        roles.push(RoleSettings { role, channels, flash: section.get("flash") });
+        roles.push(RoleSettings { role, channels });
     }
     roles
 }

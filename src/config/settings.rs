@@ -296,8 +296,6 @@ pub struct RoleSettings {
     pub role: Role,
     /// Names of modems and providers, in the order in which they are tried.
     pub channels: Vec<String>,
-    /// Whether texts show at once instead of being stored (class 0), where the channel can.
-    pub flash: bool,
 }
 
 /// `[modem.NAME]`.

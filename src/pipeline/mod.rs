@@ -436,7 +436,9 @@ impl Pipeline {
 
     fn bound_unsaved(&mut self) {
         while self.unsaved.len() > UNSAVED_MAX {
-            self.unsaved.pop_front();
+            if let Some(turn) = self.unsaved.pop_front() {
+                self.telemetry.counters.readings_dropped.add(turn.readings.len() as u64);
+            }
         }
     }
 

@@ -116,6 +116,7 @@ async fn run_node(
     let mut carried: VecDeque<Publication> = VecDeque::new();
     let mut out: BTreeMap<u16, Publication> = BTreeMap::new();
     let mut early: BTreeSet<u16> = BTreeSet::new();
+    let mut connected = false;
     while !(queue.is_empty() && handed.is_empty() && carried.is_empty() && out.is_empty()) {
         let due = queue.front().map(|next| begin + next.at.div_f64(speed));
         let room = handed.len() + carried.len() + out.len() < usize::from(INFLIGHT_MAX) / 2;
@@ -148,11 +149,13 @@ async fn run_node(
                     None => { early.insert(ack.pkid); }
                 },
                 Ok(Event::Incoming(Packet::ConnAck(ack))) if ack.session_present => {
+                    connected = true;
                     for publication in carried.drain(..).rev() {
                         handed.push_front(publication);
                     }
                 }
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                    connected = true;
                     let lost: Vec<Publication> =
                         std::mem::take(&mut out).into_values().chain(carried.drain(..)).collect();
                     witness.seen().published -= lost.len() as u64;
@@ -162,8 +165,12 @@ async fn run_node(
                 }
                 Ok(_) => {}
                 Err(_) => {
-                    carried.append(&mut handed);
-                    early.clear();
+                    // Only a connection that was there leaves something behind: after one that was refused, what has been
+                    // handed over still waits in the client's channel.
+                    if std::mem::take(&mut connected) {
+                        carried.append(&mut handed);
+                        early.clear();
+                    }
                     tokio::time::sleep(RECONNECT).await;
                 }
             }

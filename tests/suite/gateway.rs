@@ -400,6 +400,35 @@ async fn a_calendar_that_is_wrong_or_jumps_by_years_changes_no_decision() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_second_gateway_on_the_same_database_is_refused() {
+    let mut site = Site::new().await;
+    site.start().await;
+    let second = site.command().arg("run").output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(said.contains("another gateway runs"), "{said}");
+    site.kill();
+    site.start().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_modem_texts_itself_to_see_that_texts_leave_and_arrive() {
+    let mut site = Site::of(|places| {
+        let often = |text: String| {
+            text.replace(
+                "rate = \"20 per min\"",
+                "rate = \"6000 per min\"\nloopback_every = \"2 s\"",
+            )
+        };
+        village::files(places).into_iter().map(|(name, text)| (name, often(text))).collect()
+    })
+    .await;
+    site.start().await;
+    wait_for("a text came back", || site.log().contains("a text to itself came back")).await;
+    assert!(!site.log().contains("did not come back"), "{}", site.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_database_is_put_aside_and_warning_goes_on() {
     let mut site = Site::new().await;
     let garbage: Vec<u8> = (0..100_000u32).map(|i| i.to_le_bytes()[0]).collect();

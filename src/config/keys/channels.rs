@@ -10,20 +10,12 @@ pub(super) static ROLE: Table = Table {
     also: None,
 };
 
-const ROLE_KEYS: &[Key] = &[
-    required(
-        "channels",
-        Kind::List(&Kind::Name),
-        "Names of modems and providers in the order in which they are tried; `modem` means every modem, \
+const ROLE_KEYS: &[Key] = &[required(
+    "channels",
+    Kind::List(&Kind::Name),
+    "Names of modems and providers in the order in which they are tried; `modem` means every modem, \
              `http` every provider.",
-    ),
-    default(
-        "flash",
-        Kind::Bool,
-        "false",
-        "Whether texts show at once instead of being stored (class 0), where the channel can.",
-    ),
-];
+)];
 
 /// `[sms]`.
 pub(super) static SMS: Table = Table {
