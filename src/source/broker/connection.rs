@@ -70,9 +70,14 @@ pub(super) async fn serve<S>(io: S, shared: Arc<Shared>, mut stop: Stop)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let Some((mut connection, early)) = greeting::greet(io, &shared).await else { return };
+    // A connection is idle for nearly all of its life: what its beginning and its end need is not kept room for.
+    let greeted = Box::pin(greeting::greet(io, &shared)).await;
+    let Some((mut connection, early)) = greeted.map(|(c, early)| (Box::new(c), early)) else {
+        return;
+    };
+    drop(shared);
     let end = connection.run(early, &mut stop).await;
-    connection.finish(end).await;
+    Box::pin(connection.finish(end)).await;
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -324,7 +329,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Leaves: its session stays or ends, and its will comes true or is void.
-    async fn finish(mut self, end: End) {
+    async fn finish(&mut self, end: End) {
         let will = self.will.take();
         let (will, reason, linger) = match end {
             End::Goodbye => (None, None, false),

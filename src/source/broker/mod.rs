@@ -314,11 +314,15 @@ async fn serve(socket: TcpStream, tls: Option<TlsAcceptor>, shared: Arc<Shared>,
     let _undelayed = socket.set_nodelay(true).is_ok();
     let _open = Open::new(&shared.counters);
     match tls {
-        None => connection::serve(socket, Arc::clone(&shared), stop).await,
-        Some(tls) => match tokio::time::timeout(shared.limits.patience, tls.accept(socket)).await {
-            Ok(Ok(stream)) => connection::serve(stream, Arc::clone(&shared), stop).await,
-            Ok(Err(_)) | Err(_) => Counters::add(&shared.counters.protocol_errors),
-        },
+        None => Box::pin(connection::serve(socket, shared, stop)).await,
+        Some(tls) => Box::pin(serve_secure(socket, tls, shared, stop)).await,
+    }
+}
+
+async fn serve_secure(socket: TcpStream, tls: TlsAcceptor, shared: Arc<Shared>, stop: Stop) {
+    match tokio::time::timeout(shared.limits.patience, tls.accept(socket)).await {
+        Ok(Ok(stream)) => connection::serve(stream, Arc::clone(&shared), stop).await,
+        Ok(Err(_)) | Err(_) => Counters::add(&shared.counters.protocol_errors),
     }
 }
 
