@@ -6,6 +6,8 @@ use super::print::{self, Style};
 use anyhow::Context;
 use clap::Subcommand;
 use kengele::app::control::{PersonRow, Question};
+use kengele::app::convert;
+use kengele::domain::recipient::Role;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +59,7 @@ pub(crate) fn run(config: &Path, command: People, style: Style) -> Result<(), Fa
         People::Add { name, number, role, language, areas, consent } => {
             let row = PersonRow { id: 0, name, number, role, language, areas, consent };
             row.checked().map_err(|error| Failure::Usage(error.to_string()))?;
+            Declared::of(config).check(&row).map_err(Failure::Usage)?;
             put(config, vec![row], style)
         }
         People::Remove { who } => {
@@ -117,7 +120,7 @@ fn import(config: &Path, file: &Path, style: Style) -> Result<(), Failure> {
     } else {
         std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
     };
-    let (people, faults) = read_csv(&text);
+    let (people, faults) = read_csv(&text, &Declared::of(config));
     for fault in &faults {
         eprintln!("{}:{fault}", file.display());
     }
@@ -131,7 +134,39 @@ fn import(config: &Path, file: &Path, style: Style) -> Result<(), Failure> {
     }
 }
 
-fn read_csv(text: &str) -> (Vec<PersonRow>, Vec<String>) {
+/// The roles and areas of the configuration: whoever has another is told nothing, without anybody noticing.
+struct Declared(Option<(Vec<String>, Vec<String>)>);
+
+impl Declared {
+    /// Reads them. Of a configuration with faults they are not known, and everything passes.
+    fn of(config: &Path) -> Self {
+        Self(convert::load(config).ok().map(|loaded| {
+            let roles = loaded.config.roles.iter().map(|role| role.role.0.clone());
+            let areas = loaded.config.areas.iter().map(|area| area.name.clone());
+            (roles.chain([Role::TECHNICIAN.to_owned()]).collect(), areas.collect())
+        }))
+    }
+
+    fn check(&self, row: &PersonRow) -> Result<(), String> {
+        let Some((roles, areas)) = &self.0 else { return Ok(()) };
+        let unknown = |what: &str, name: &str, known: &[String]| {
+            Err(format!(
+                "{what} {name:?} is not in the configuration; there are: {}",
+                known.join(", ")
+            ))
+        };
+        if !roles.contains(&row.role) {
+            return unknown("role", &row.role, roles);
+        }
+        let is_known = |area: &&str| *area == "*" || areas.iter().any(|known| known == area);
+        match row.areas.split_whitespace().find(|area| !is_known(area)) {
+            Some(area) => unknown("area", area, areas),
+            None => Ok(()),
+        }
+    }
+}
+
+fn read_csv(text: &str, declared: &Declared) -> (Vec<PersonRow>, Vec<String>) {
     let (mut people, mut faults) = (Vec::new(), Vec::new());
     let mut reader =
         csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(text.as_bytes());
@@ -179,10 +214,12 @@ fn read_csv(text: &str) -> (Vec<PersonRow>, Vec<String>) {
             areas: field("areas", "*"),
             consent: *consent.as_ref().unwrap_or(&false),
         };
-        match (consent, row.checked()) {
-            (Ok(_), Ok(_)) => people.push(row),
-            (Err(words), _) => faults.push(format!("{line}: {words}")),
-            (Ok(_), Err(error)) => faults.push(format!("{line}: {error}")),
+        let checked = consent
+            .and_then(|_| row.checked().map(drop).map_err(|error| error.to_string()))
+            .and_then(|()| declared.check(&row));
+        match checked {
+            Ok(()) => people.push(row),
+            Err(words) => faults.push(format!("{line}: {words}")),
         }
     }
     (people, faults)
@@ -208,13 +245,14 @@ fn export(config: &Path) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::read_csv;
+    use super::{Declared, read_csv};
 
     #[test]
     fn good_lines_are_read_and_every_bad_one_is_named() {
         let (people, faults) = read_csv(
             "name,number,role,language,areas,consent\nAmina,+255 712 345 678,warden,sw,bonde,yes\n\
              Juma,0712345678,,,,yes\n,+255712345679,,,,yes\nNeema,+255712345670,household,sw,bonde juu,maybe\n",
+            &Declared(None),
         );
         assert_eq!(people.len(), 1);
         assert_eq!(people[0].role, "warden");
@@ -226,7 +264,23 @@ mod tests {
 
     #[test]
     fn a_file_without_headings_is_refused_with_the_columns_it_needs() {
-        let (people, faults) = read_csv("Amina,+255712345678\n");
+        let (people, faults) = read_csv("Amina,+255712345678\n", &Declared(None));
         assert!(people.is_empty() && faults[0].contains("name,number,role"), "{faults:?}");
+    }
+
+    #[test]
+    fn a_role_or_area_that_nobody_is_told_by_is_refused_with_the_ones_there_are() {
+        let declared = Declared(Some((vec!["warden".into()], vec!["bonde".into()])));
+        let csv = "name,number,role,areas\nA,+255712345678,warden,bonde\nB,+255712345679,wardn,*\n\
+                   C,+255712345670,warden,bnode\n";
+        let (people, faults) = read_csv(csv, &declared);
+        assert_eq!(people.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["A"]);
+        assert_eq!(
+            faults,
+            [
+                "3: role \"wardn\" is not in the configuration; there are: warden",
+                "4: area \"bnode\" is not in the configuration; there are: bonde",
+            ]
+        );
     }
 }
