@@ -57,6 +57,7 @@ pub(super) fn rules(
         texts.begin_rule(&name, &area);
         for (mut level, section) in levels {
             level.texts = texts.read(section, "text", Some(&level));
+            level.eased = texts.read(section, "eased", Some(&level));
             read.push(level);
         }
         let all_clear = texts.read_all_clear(&section, &read);
@@ -107,6 +108,7 @@ fn level_rule(section: &Section<'_>, known: &Known<'_>, conditions: &Conditions<
         clear_hold: section.get("clear_hold"),
         audience: roles,
         texts: BTreeMap::new(),
+        eased: BTreeMap::new(),
     }
 }
 

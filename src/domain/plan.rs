@@ -5,7 +5,7 @@ use crate::domain::recipient::{PhoneNumber, Recipient, RecipientId, Role};
 use crate::domain::rule::{Function, Rule, RuleBook};
 use crate::domain::text::{Placeholder, Template};
 use crate::domain::time::{ClockQuality, Timestamp, WallClock};
-use crate::domain::warning::{Alert, MessageType, Notice, Observed, WarningId};
+use crate::domain::warning::{Alert, MessageType, Notice, Observed, Reason, WarningId};
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -84,7 +84,9 @@ pub fn plan_alert(
             let Some(level) = rule.levels.iter().find(|l| l.level == alert.level) else {
                 return Vec::new();
             };
-            &level.texts
+            // Who reads that the water rises while it falls believes the next text less.
+            let eases = alert.reason == Reason::Downgraded && !level.eased.is_empty();
+            if eases { &level.eased } else { &level.texts }
         }
     };
     let mut planned = Vec::new();
@@ -258,6 +260,7 @@ mod tests {
             clear_hold: Duration::ZERO,
             audience: roles.iter().map(|r| Role((*r).to_owned())).collect(),
             texts: texts(&[("en", text), ("sw", &format!("SW {text}"))]),
+            eased: texts(&[("en", "Falls to {value}")]),
         };
         let sensor = Sensor {
             quantity: Quantity::WaterLevel,
@@ -368,6 +371,17 @@ mod tests {
                 (1, 1, "SW GO Bonde 3.1 m 03:00-09:00 #7-2 Committee Upper bridge"),
             ]
         );
+    }
+
+    #[test]
+    fn a_level_that_a_higher_one_came_down_to_has_words_of_its_own() {
+        let people = [person(1, "warden", "en", "valley")];
+        let down =
+            Alert { reason: Reason::Downgraded, ..alert(Level::Warning, MessageType::Update) };
+        let told =
+            |alert: &Alert| plan_alert(alert, &book(), &people, &wording(), WALL)[0].text.clone();
+        assert_eq!(told(&down), "Falls to 3.1 m");
+        assert_eq!(told(&Alert { reason: Reason::Upgraded, ..down }), "Ready at Bonde");
     }
 
     #[test]

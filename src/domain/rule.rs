@@ -74,6 +74,8 @@ pub struct LevelRule {
     pub audience: Vec<Role>,
     /// What they are told, by language.
     pub texts: BTreeMap<String, Template>,
+    /// What they are told instead when a higher level has come down to this one. Where it is empty, `texts`.
+    pub eased: BTreeMap<String, Template>,
 }
 
 /// A condition, as a tree.

@@ -118,6 +118,7 @@ fn draw_level(level: Level, dice: &mut Dice) -> LevelRule {
         clear_hold: minutes(dice.below(4) * 5),
         audience: vec![Role("warden".into())],
         texts: BTreeMap::new(),
+        eased: BTreeMap::new(),
     }
 }
 

@@ -161,6 +161,11 @@ const LEVEL_KEYS: &[Key] = &[
     ),
     required("audience", Kind::List(&Kind::Name), "Roles that are told, in this order."),
     required("text", Kind::Texts, "What they are told, by language: `text.sw = \"…\"`."),
+    optional(
+        "eased",
+        Kind::Texts,
+        "What they are told instead when a higher level has come down to this one.",
+    ),
 ];
 
 static CONDITION: Table = Table {

@@ -44,6 +44,7 @@ fn level(level: Level, test: Test) -> LevelRule {
         clear_hold: Duration::ZERO,
         audience: vec![Role("warden".into())],
         texts: BTreeMap::new(),
+        eased: BTreeMap::new(),
     }
 }
 
