@@ -35,12 +35,12 @@ pub enum Error {
     Start(#[source] store::Error),
 }
 
-/// A way out: takes one submission at a time.
+/// A way out.
 #[derive(Clone, Debug)]
 pub struct Lane {
     /// Name of the channel, as roles name it.
     pub name: String,
-    /// Takes what is to be handed over.
+    /// Takes what is to be handed over: as many at once as it has room for.
     pub handoff: mpsc::Sender<Handoff>,
     /// Whether the network says later what became of a text.
     pub reports: bool,
@@ -262,7 +262,7 @@ impl Dispatch {
         self.note(changes);
     }
 
-    /// Does all that is due: gives every free lane its next delivery, whose attempt is on disk before it goes.
+    /// Does all that is due: gives every lane that has room its next deliveries, whose attempts are on disk before they go.
     async fn reconcile(&mut self) {
         let now = self.telemetry.clock.now();
         for (channel, _) in self.down_until.extract_if(.., |_, until| *until <= now) {
@@ -272,10 +272,11 @@ impl Dispatch {
         self.note(changes);
         let mut claimed = Vec::new();
         if self.disk_retry_at.is_none_or(|at| at <= now) || self.is_urgent() {
-            for lane in self.lanes.clone() {
-                if let Some(Claim { delivery, changes, .. }) = self.outbox.claim(&lane.name, now) {
+            for lane in &self.lanes.clone() {
+                while let Some(claim) = self.outbox.claim(&lane.name, now) {
+                    let Claim { delivery, changes, .. } = claim;
                     self.note(changes);
-                    claimed.push((lane, delivery));
+                    claimed.push((lane.clone(), delivery));
                 }
             }
         }

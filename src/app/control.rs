@@ -401,9 +401,11 @@ impl Hands {
             modems.chain(config.providers.iter().map(|p| p.name.clone())).collect::<Vec<_>>()
         };
         let channels = match channel {
-            Some(name) if all().contains(&name) => vec![name],
+            Some(name) if all().contains(&name) => vec![vec![name]],
             Some(name) => bail!("there is no channel {name}; there are: {}", all().join(", ")),
-            None => technician.unwrap_or_else(all),
+            None => {
+                technician.unwrap_or_else(|| all().into_iter().map(|name| vec![name]).collect())
+            }
         };
         if channels.is_empty() {
             bail!("no channel is configured: add a [modem.NAME] or an [sms_provider.NAME]");

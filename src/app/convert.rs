@@ -180,6 +180,7 @@ fn wording(config: &Config) -> anyhow::Result<Wording> {
 pub fn outbox(config: &Config, lanes: &[Lane]) -> outbox::Settings {
     let lane = |lane: &Lane| LaneSettings {
         name: lane.name.as_str().into(),
+        width: lane.handoff.max_capacity(),
         segment_interval: Duration::ZERO,
         report_window: if lane.reports { REPORT_WINDOW } else { Duration::ZERO },
     };

@@ -5,7 +5,7 @@ use crate::channel::http_sms::{HttpSms, PollPlan, Poller, Reported, Webhooks};
 use crate::channel::modem::{self, Modem, Request};
 use crate::config::Config;
 use crate::dispatch::{Handoff, Lane, Word};
-use crate::domain::message::{ReceiptState, Submission, Submitted};
+use crate::domain::message::{NetworkReceipt, ReceiptState, Submission, Submitted};
 use crate::supervise::{Stop, Tasks};
 use crate::telemetry::Clock;
 use anyhow::Context;
@@ -14,9 +14,14 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinSet};
 
 /// Reports of one request that may wait.
 const REPORTED_MAX: usize = 64;
+/// Requests that may be out at a provider at once: on a slow link each takes seconds, and people wait.
+const REQUESTS_MAX: usize = 4;
+/// Texts that may be out at a provider at once, where it takes several in a request.
+const BATCH_MAX: usize = 100;
 /// Messages that a provider is asked after at one time.
 const POLLED_MAX: usize = 64;
 /// Texts of a modem to itself that may fail in a row before its power is cut.
@@ -66,7 +71,8 @@ pub(super) async fn start(
         let client =
             HttpSms::new(settings).with_context(|| format!("sms_provider.{}", provider.name))?;
         let poll_every = provider.poll_every.filter(|_| client.settings().preset.can_poll());
-        let (handoff, handed) = mpsc::channel(1);
+        let batch_max = client.settings().preset.batch_max();
+        let (handoff, handed) = mpsc::channel(batch_max.clamp(REQUESTS_MAX, BATCH_MAX));
         let reports = poll_every.is_some() || provider.webhook.is_some();
         lanes.all.push(Lane { name: provider.name.clone(), handoff, reports });
         start_provider(&provider.name, client, poll_every, clock, words, handed, tasks);
@@ -227,20 +233,27 @@ fn start_provider(
         poll_every.map(|interval| Poller::new(PollPlan { interval, ..PollPlan::default() }));
     let lane = ProviderLane {
         name: name.to_owned(),
-        client,
+        client: Arc::new(client),
         poller,
         clock: clock.clone(),
         words: words.clone(),
+        submitting: JoinSet::new(),
+        asking: JoinSet::new(),
     };
     tasks.spawn("provider lane", lane.run(handed, tasks.stop_signal()));
 }
 
+/// What is out at a provider, and what it says.
 struct ProviderLane {
     name: String,
-    client: HttpSms,
+    client: Arc<HttpSms>,
     poller: Option<Poller>,
     clock: Clock,
     words: mpsc::Sender<Word>,
+    /// Requests that have no answer yet.
+    submitting: JoinSet<Vec<(Handoff, Submitted)>>,
+    /// The question that has no answer yet, about what became of texts.
+    asking: JoinSet<Vec<NetworkReceipt>>,
 }
 
 impl ProviderLane {
@@ -250,21 +263,47 @@ impl ProviderLane {
         mut stop: Stop,
     ) -> Result<(), Infallible> {
         let clock = self.clock.clone();
+        let together = self.client.settings().preset.batch_max();
+        let mut waiting = Vec::new();
         loop {
-            let due = self.poller.as_ref().and_then(Poller::next_deadline);
+            let poller = self.poller.as_ref().filter(|_| self.asking.is_empty());
+            let due = poller.and_then(Poller::next_deadline);
             tokio::select! {
-                () = stop.wait() => return Ok(()),
-                handoff = handed.recv() => match handoff {
-                    Some(Handoff { submission, reply }) => {
-                        let outcome = self.client.submit(&submission).await;
-                        self.watch(&submission, &outcome);
-                        // A dispatcher that is gone finds the delivery as being written at its next start.
-                        let _heard = reply.send(outcome).is_ok();
-                    }
-                    None => return Ok(()),
+                () = stop.wait() => break,
+                count = handed.recv_many(&mut waiting, together) => match count {
+                    0 => break,
+                    1.. => self.submit(std::mem::take(&mut waiting)),
                 },
-                () = clock.sleep_until(due) => self.poll().await,
+                Some(done) = self.submitting.join_next() => self.landed(done),
+                Some(told) = self.asking.join_next() => self.told(told).await,
+                () = clock.sleep_until(due) => self.ask(),
             }
+        }
+        while let Some(done) = self.submitting.join_next().await {
+            self.landed(done);
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self, handoffs: Vec<Handoff>) {
+        let client = Arc::clone(&self.client);
+        self.submitting.spawn(async move {
+            let submissions: Vec<_> = handoffs.iter().map(|h| h.submission.clone()).collect();
+            let outcomes = client.submit_batch(&submissions).await;
+            handoffs.into_iter().zip(outcomes).collect()
+        });
+    }
+
+    fn landed(&mut self, done: Result<Vec<(Handoff, Submitted)>, JoinError>) {
+        match done {
+            Ok(outcomes) => {
+                for (Handoff { submission, reply }, outcome) in outcomes {
+                    self.watch(&submission, &outcome);
+                    // A dispatcher that is gone finds the delivery as being written at its next start.
+                    let _heard = reply.send(outcome).is_ok();
+                }
+            }
+            Err(error) => tracing::error!(provider = self.name, error = %error, "a request failed"),
         }
     }
 
@@ -279,11 +318,18 @@ impl ProviderLane {
         }
     }
 
-    async fn poll(&mut self) {
+    fn ask(&mut self) {
         let Some(poller) = &mut self.poller else { return };
         let due = poller.take_due(POLLED_MAX, self.clock.now());
-        let receipts = self.client.poll(&due).await;
-        poller.settle(&receipts);
+        let client = Arc::clone(&self.client);
+        self.asking.spawn(async move { client.poll(&due).await });
+    }
+
+    async fn told(&mut self, told: Result<Vec<NetworkReceipt>, JoinError>) {
+        let receipts = told.unwrap_or_default();
+        if let Some(poller) = &mut self.poller {
+            poller.settle(&receipts);
+        }
         for receipt in receipts {
             if receipt.state == ReceiptState::Pending {
                 continue;

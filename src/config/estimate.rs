@@ -17,18 +17,27 @@ pub fn telling_time(
     let mut busy: BTreeMap<&str, Duration> = BTreeMap::new();
     for role in audience {
         let count = recipients.get(role).copied().unwrap_or(0);
-        let Some(channel) = config.role(role).and_then(|settings| settings.channels.first()) else {
+        let Some(step) = config.role(role).and_then(|settings| settings.channels.first()) else {
             continue;
         };
-        let modem = config.modems.iter().find(|modem| modem.name == *channel);
-        let provider = config.providers.iter().find(|provider| provider.name == *channel);
-        let each = match (modem, provider) {
-            (Some(modem), _) => modem.rate.interval().saturating_mul(segments),
-            (None, Some(provider)) => provider.rate.interval(),
-            (None, None) => continue,
-        };
-        let total = busy.entry(channel).or_default();
-        *total = total.saturating_add(each.saturating_mul(count));
+        // Whichever is free: each text goes where the work ends first.
+        for _ in 0..count {
+            let ends = step.iter().filter_map(|channel| {
+                let each = time_of_one(config, channel, segments)?;
+                let before = busy.get(channel.as_str()).copied().unwrap_or_default();
+                Some((before.saturating_add(each), channel))
+            });
+            let Some((end, channel)) = ends.min() else { break };
+            busy.insert(channel, end);
+        }
     }
     busy.into_values().max().unwrap_or_default()
+}
+
+/// Returns how long one text keeps a channel busy.
+fn time_of_one(config: &Config, channel: &str, segments: u32) -> Option<Duration> {
+    let modem = config.modems.iter().find(|modem| modem.name == channel);
+    let modem = modem.map(|modem| modem.rate.interval().saturating_mul(segments));
+    let provider = config.providers.iter().find(|provider| provider.name == channel);
+    modem.or_else(|| provider.map(|provider| provider.rate.interval()))
 }

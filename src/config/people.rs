@@ -61,7 +61,7 @@ pub(super) fn roles(
     let providers: Vec<&str> = providers.iter().map(|provider| provider.name.as_str()).collect();
     let mut roles = Vec::new();
     for section in root.named("role") {
-        let mut channels: Vec<String> = Vec::new();
+        let mut channels: Vec<Vec<String>> = Vec::new();
         for (word, place) in section.list::<String>("channels") {
             let meant: Vec<&str> = match word.as_str() {
                 "modem" => modems.clone(),
@@ -77,16 +77,20 @@ pub(super) fn roles(
                 let help = format!("declare a [{}.NAME], or remove the word", kind_table(&word));
                 faults.missing(place, format!("there is no channel of kind \"{word}\""), help);
             }
-            for channel in meant {
-                if !channels.iter().any(|known| known == channel) {
-                    channels.push(channel.to_owned());
-                }
+            let known = channels.concat();
+            let new = meant.into_iter().filter(|channel| !known.iter().any(|name| name == channel));
+            let new: Vec<String> = new.map(str::to_owned).collect();
+            if word == "modem" {
+                channels.push(new);
+            } else {
+                channels.extend(new.into_iter().map(|channel| vec![channel]));
             }
         }
         if section.list::<String>("channels").is_empty() && section.written("channels").is_some() {
             let help = "name at least one modem or provider, or `modem`, or `http`";
             faults.error(section.place_of("channels"), "nobody of this role can be told", help);
         }
+        channels.retain(|step| !step.is_empty());
         let role = Role(checked_name(&section, faults));
         roles.push(RoleSettings { role, channels });
     }

@@ -294,8 +294,8 @@ impl Area {
 pub struct RoleSettings {
     /// Which role.
     pub role: Role,
-    /// Names of modems and providers, in the order in which they are tried.
-    pub channels: Vec<String>,
+    /// Names of modems and providers, in the order in which they are tried; those of one step share the work.
+    pub channels: Vec<Vec<String>>,
 }
 
 /// `[modem.NAME]`.

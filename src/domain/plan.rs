@@ -26,8 +26,8 @@ pub struct Wording {
     pub areas: BTreeMap<String, BTreeMap<String, String>>,
     /// Where clock times are read.
     pub timezone: TimeZone,
-    /// Channels of each role, best first.
-    pub channels: BTreeMap<Role, Vec<String>>,
+    /// Channels of each role, best first; those of one step share the work.
+    pub channels: BTreeMap<Role, Vec<Vec<String>>>,
     /// Stands before every text of an exercise; `None` when this is no exercise.
     pub exercise: Option<String>,
 }
@@ -49,8 +49,8 @@ pub struct Planned {
     pub priority: Priority,
     /// Who goes first among equals.
     pub rank: u32,
-    /// Channels, best first.
-    pub channels: Vec<String>,
+    /// Channels, best first; those of one step share the work.
+    pub channels: Vec<Vec<String>>,
     /// Nothing may leave after this.
     pub expires: Timestamp,
 }
@@ -160,7 +160,7 @@ fn audience<'a>(alert: &Alert, rule: &'a Rule) -> Vec<&'a Role> {
     roles
 }
 
-fn channels_of(role: &Role, wording: &Wording) -> Vec<String> {
+fn channels_of(role: &Role, wording: &Wording) -> Vec<Vec<String>> {
     wording.channels.get(role).cloned().unwrap_or_default()
 }
 
@@ -319,7 +319,7 @@ mod tests {
             language: "en".into(),
             areas: [("valley".to_owned(), [("sw".to_owned(), "Bonde".to_owned())].into())].into(),
             timezone: TimeZone::fixed(jiff::tz::offset(3)),
-            channels: [(Role("warden".into()), vec!["modem".to_owned()])].into(),
+            channels: [(Role("warden".into()), vec![vec!["modem".to_owned()]])].into(),
             exercise: None,
         }
     }

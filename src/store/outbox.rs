@@ -45,13 +45,15 @@ impl NewDelivery {
     /// Returns its way before the first attempt.
     #[must_use]
     pub fn routes(&self, at: Timestamp) -> Vec<Route> {
-        let route = |channel: &String| Route {
+        let route = |step: u8, channel: &String| Route {
             channel: channel.as_str().into(),
+            step,
             tries: 0,
             not_before: at,
             rejected: None,
         };
-        self.planned.channels.iter().map(route).collect()
+        let steps = (0..=u8::MAX).zip(&self.planned.channels);
+        steps.flat_map(|(step, names)| names.iter().map(move |name| route(step, name))).collect()
     }
 }
 
@@ -68,7 +70,8 @@ const fn subject_word(subject: Subject) -> &'static str {
 }
 
 fn routes_json(routes: &[Route]) -> String {
-    let route = |r: &Route| json!([&*r.channel, r.tries, r.not_before.as_millis(), r.rejected]);
+    let route =
+        |r: &Route| json!([&*r.channel, r.step, r.tries, r.not_before.as_millis(), r.rejected]);
     Value::Array(routes.iter().map(route).collect()).to_string()
 }
 
@@ -373,9 +376,10 @@ fn subject(row: &SqliteRow) -> Result<Subject, Error> {
 }
 
 fn routes(written: &str) -> Option<Vec<Route>> {
-    let rows: Vec<(String, u32, i64, Option<String>)> = serde_json::from_str(written).ok()?;
-    let route = |(channel, tries, not_before, rejected): (String, _, _, _)| Route {
+    let rows: Vec<(String, u8, u32, i64, Option<String>)> = serde_json::from_str(written).ok()?;
+    let route = |(channel, step, tries, not_before, rejected): (String, _, _, _, _)| Route {
         channel: channel.into(),
+        step,
         tries,
         not_before: Timestamp::from_millis(not_before),
         rejected,

@@ -71,7 +71,7 @@ fn what_ships_says_what_it_means() {
     assert_eq!(config.rules.version.len(), 12);
     let listener = config.listener.as_ref().unwrap();
     assert_eq!(listener.credentials[0].nodes, ["mto-*", "mvua-kilimani"]);
-    assert_eq!(config.roles[1].channels, ["sim-ya-kwanza", "at"]);
+    assert_eq!(config.roles[1].channels, [["sim-ya-kwanza"], ["at"]]);
     let flood = config.rules.rules.iter().find(|rule| rule.name == "mafuriko").unwrap();
     let Test::AtLeast(1, any) = &flood.levels[1].test else { panic!("{flood:?}") };
     let Test::AtLeast(2, all) = &any[2] else { panic!("{any:?}") };

@@ -27,12 +27,12 @@ const BEGIN_S: i64 = 1_793_595_600;
 pub(crate) struct Site {
     folder: TempDir,
     mqtt: SocketAddr,
-    carrier: Carrier,
+    pub(crate) carrier: Carrier,
     daemon: Option<Child>,
     /// Stands between the program and the C library.
     shim: Option<PathBuf>,
     _modem: VirtualModem,
-    _provider: VirtualProvider,
+    pub(crate) provider: VirtualProvider,
 }
 
 impl Site {
@@ -72,7 +72,7 @@ impl Site {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        Self { folder, mqtt, carrier, daemon: None, shim: None, _modem: modem, _provider: provider }
+        Self { folder, mqtt, carrier, daemon: None, shim: None, _modem: modem, provider }
     }
 
     /// Returns how many readings are in the database.
@@ -210,7 +210,7 @@ fn other_gauge() -> String {
 }
 
 /// A rise that both gauges see: danger.
-fn flood(site: &Site) -> bool {
+pub(crate) fn flood(site: &Site) -> bool {
     let rise: String = (0..10).map(|i| level(i64::from(i) * 5, 80 + i * 40)).collect();
     site.mosquitto("field/mto-juu/up", &rise, 20)
         && site.mosquitto("senml/mto-kati", &other_gauge(), 20)

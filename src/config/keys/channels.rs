@@ -14,7 +14,7 @@ const ROLE_KEYS: &[Key] = &[required(
     "channels",
     Kind::List(&Kind::Name),
     "Names of modems and providers in the order in which they are tried; `modem` means every modem, \
-             `http` every provider.",
+             whichever is free, and `http` every provider, one after the other.",
 )];
 
 /// `[sms]`.

@@ -154,25 +154,11 @@ impl Outbox {
         }
     }
 
-    /// Takes note that the task of a channel is gone, with its answer; the next one starts with an empty lane.
-    pub fn on_lane_lost(&mut self, channel: &str, now: Timestamp) -> Vec<Change> {
-        let Some(delivery) = self.lanes.get(channel).and_then(|lane| lane.in_flight) else {
-            return Vec::new();
-        };
-        if matches!(self.get(delivery), Some(d) if matches!(d.state, DeliveryState::Armed { .. })) {
-            return self.disarm(delivery, now);
-        }
-        let reason = "the channel stopped before it answered".to_owned();
-        let answer = Submitted::Unknown { reason, references: Vec::new() };
-        self.on_submitted(delivery, channel, answer, now)
-    }
-
-    /// Frees the lane whose answer came, and returns the attempt that it is about.
+    /// Frees the place on the lane whose answer came, and returns the attempt that it is about.
     fn answered(&mut self, delivery: DeliveryId, channel: &str) -> Option<AttemptId> {
         let DeliveryState::Writing { attempt } = self.get(delivery)?.state else { return None };
         let lane = self.lanes.get_mut(channel)?;
-        lane.in_flight.take_if(|in_flight| *in_flight == delivery)?;
-        Some(attempt)
+        lane.in_flight.remove(&delivery).then_some(attempt)
     }
 
     /// The network has it.
@@ -353,11 +339,11 @@ impl Outbox {
         fitting.next().is_none().then_some((one.delivery, one.id))
     }
 
-    /// Keeps a receipt that may be about the text in flight, whose reference is not known yet. Returns whether it may.
+    /// Keeps a receipt that may be about a text in flight, whose reference is not known yet. Returns whether it may.
     fn keep_early(&mut self, channel: &str, receipt: &NetworkReceipt) -> bool {
         let Some(lane) = self.lanes.get_mut(channel) else { return false };
-        let in_flight = lane.in_flight.and_then(|id| self.held.get(&id));
-        if !in_flight.is_some_and(|held| is_to(receipt, &held.delivery.number)) {
+        let mut in_flight = lane.in_flight.iter().filter_map(|id| self.held.get(id));
+        if !in_flight.any(|held| is_to(receipt, &held.delivery.number)) {
             return false;
         }
         if lane.early.len() < EARLY_RECEIPTS_MAX {

@@ -14,17 +14,21 @@ type Turn = (Priority, u8, bool, Timestamp, DeliveryId);
 impl Outbox {
     /// Chooses what goes next on `channel`; `None` when nothing may go now.
     ///
-    /// Until the answer the lane is taken. Store the changes, then call [`Outbox::begin`]; or, when they cannot be
+    /// Until the answer a place of the lane is taken. Store the changes, then call [`Outbox::begin`]; or, when they cannot be
     /// stored, [`Outbox::disarm`], except for danger, which storage must not stop (P5).
     pub fn claim(&mut self, channel: &str, now: Timestamp) -> Option<Claim> {
         let lane = self.lanes.get(channel)?;
-        if lane.in_flight.is_some() || lane.down.is_some() || now < lane.free_at {
+        if lane.in_flight.len() >= lane.settings.width || lane.down.is_some() || now < lane.free_at
+        {
             return None;
         }
         if self.spend.day != day(now) {
             self.spend = Spend { day: day(now), segments: 0 };
         }
-        let eligible = self.deliveries().filter(|d| self.may_go(d, channel, now));
+        let advice_too = lane.in_flight.len() < lane.settings.width.div_ceil(2);
+        let eligible = self.deliveries().filter(|d| {
+            (advice_too || d.priority != Priority::Advice) && self.may_go(d, channel, now)
+        });
         let id = eligible.min_by_key(|d| self.turn(d))?.id;
 
         let lane = self.lanes.get_mut(channel)?;
@@ -42,7 +46,7 @@ impl Outbox {
             ended: None,
             references: Vec::new(),
         };
-        lane.in_flight = Some(id);
+        lane.in_flight.insert(id);
         lane.free_at =
             now + lane.settings.segment_interval.saturating_mul(u32::from(attempt.segments));
         self.spend.segments = self.spend.segments.saturating_add(u32::from(attempt.segments));
@@ -86,9 +90,10 @@ impl Outbox {
     pub fn disarm(&mut self, delivery: DeliveryId, now: Timestamp) -> Vec<Change> {
         let Some((attempt, _)) = self.armed(delivery) else { return Vec::new() };
         let mut changes = Vec::new();
-        for lane in self.lanes.values_mut().filter(|lane| lane.in_flight == Some(delivery)) {
-            lane.in_flight = None;
-            lane.free_at = now;
+        for lane in self.lanes.values_mut() {
+            if lane.in_flight.remove(&delivery) {
+                lane.free_at = now;
+            }
         }
         self.never_left(delivery, attempt, Outcome::CalledOff, now, &mut changes);
         self.review(delivery, true, now, &mut changes);
@@ -98,7 +103,7 @@ impl Outbox {
     /// Returns the attempt that `delivery` is armed with, and whether its channel has gone down since.
     fn armed(&self, delivery: DeliveryId) -> Option<(AttemptId, bool)> {
         let DeliveryState::Armed { attempt } = self.get(delivery)?.state else { return None };
-        let lane = self.lanes.values().find(|lane| lane.in_flight == Some(delivery));
+        let lane = self.lanes.values().find(|lane| lane.in_flight.contains(&delivery));
         Some((attempt, lane.is_none_or(|lane| lane.down.is_some())))
     }
 
@@ -130,10 +135,11 @@ impl Outbox {
         (priority, delivery.rank, told, delivery.created, delivery.id)
     }
 
-    /// Returns whether `delivery` may start on `channel` now. The channel must be the first of its routes that works and
-    /// is not waiting after a failure: the next one is tried only after the one before has failed, or is down.
+    /// Returns whether `delivery` may start on `channel` now. The channel must stand in the first step with one that works
+    /// and is not waiting after a failure: the next step is tried only after the one before has failed, or is down.
+    /// A channel that is merely busy is waited for, because the order is the operator's.
     fn may_go(&self, delivery: &Delivery, channel: &str, now: Timestamp) -> bool {
-        let mut ways = open_routes(delivery).filter(|route| {
+        let ways = open_routes(delivery).filter(|route| {
             let up = self.lanes.get(&route.channel).is_some_and(|lane| lane.down.is_none());
             up && route.not_before <= now
         });
@@ -141,7 +147,9 @@ impl Outbox {
             && delivery.stop.is_none()
             && delivery.tries() < TRIES_MAX
             && (now < delivery.expires || planted::is(Bug::ExpiredSent))
-            && ways.next().is_some_and(|route| *route.channel == *channel)
+            && ways
+                .min_by_key(|r| (r.step, *r.channel != *channel))
+                .is_some_and(|r| *r.channel == *channel)
             && self.can_pay(delivery)
             && self.clearance(delivery) == Clearance::Wanted
     }

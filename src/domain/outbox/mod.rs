@@ -5,7 +5,7 @@
 //! 1. [`Outbox::claim`] chooses a delivery for a lane and returns the rows that say so;
 //! 2. the caller stores them, durably;
 //! 3. [`Outbox::begin`] releases the [`Submission`], or calls it off;
-//! 4. the channel answers exactly once, by [`Outbox::on_submitted`]; or the caller lost it: [`Outbox::on_lane_lost`].
+//! 4. the channel answers exactly once, by [`Outbox::on_submitted`]; an answer that was lost is `Unknown`.
 //!
 //! Every other method returns the rows that it changed, in the order in which they changed. After they are stored,
 //! [`Outbox::stored`] lets go of what has ended.
@@ -115,7 +115,7 @@ struct Held {
 struct Lane {
     settings: LaneSettings,
     down: Option<String>,
-    in_flight: Option<DeliveryId>,
+    in_flight: BTreeSet<DeliveryId>,
     free_at: Timestamp,
     last_reference: Option<u8>,
     /// Receipts that came while the answer that explains them is still to come.
@@ -412,7 +412,8 @@ impl Outbox {
 impl Lane {
     fn new(settings: LaneSettings) -> Self {
         let free_at = Timestamp::from_millis(i64::MIN);
-        let (down, in_flight, last_reference) = (None, None, None);
+        let (down, last_reference) = (None, None);
+        let in_flight = BTreeSet::new();
         Self { settings, down, in_flight, free_at, last_reference, early: Vec::new() }
     }
 }

@@ -38,6 +38,8 @@ pub enum Subject {
 pub struct Route {
     /// Name of the channel.
     pub channel: Arc<str>,
+    /// Where it stands in the order, the first being 0. Channels of one step share the work: whichever is free.
+    pub step: u8,
     /// Attempts by it that failed and could be repeated.
     pub tries: u32,
     /// It is not tried before.

@@ -207,8 +207,10 @@ impl Outbox {
         if self.people.was_told(warning, recipient) || planted::is(Bug::AllClearToEverybody) {
             return Clearance::Wanted;
         }
-        let in_flight = self.lanes.values().filter_map(|lane| self.get(lane.in_flight?));
-        let answer_decides = in_flight.into_iter().any(|other| {
+        let in_flight =
+            self.lanes.values().flat_map(|lane| &lane.in_flight).filter_map(|id| self.get(*id));
+        let mut in_flight = in_flight;
+        let answer_decides = in_flight.any(|other| {
             other.recipient == recipient
                 && other.clears().is_none()
                 && other.alert().is_some_and(|(of, _)| of == warning)

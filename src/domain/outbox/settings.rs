@@ -36,6 +36,9 @@ pub const DAY_MS: i64 = 86_400_000;
 pub struct LaneSettings {
     /// Name of the channel.
     pub name: Arc<str>,
+    /// Texts that may be on their way to it at once, at least 1: one for a modem, so that a crash leaves at most one whose
+    /// fate nobody knows. Advice takes half of the places at the most, so that danger finds one.
+    pub width: usize,
     /// Least time between the starts of two texts, for each segment of the former.
     pub segment_interval: Duration,
     /// How long a receipt is awaited; zero for a channel that gives none. Never beyond the expiry of the alert and

@@ -13,6 +13,7 @@ fn at(seconds: u64) -> Timestamp {
 fn settings() -> Settings {
     let lane = |name: &str| LaneSettings {
         name: name.into(),
+        width: 1,
         segment_interval: Duration::ZERO,
         report_window: HOUR,
     };
@@ -53,7 +54,8 @@ fn row(id: i64, priority: Priority) -> Delivery {
 }
 
 fn route(channel: &str) -> Route {
-    Route { channel: channel.into(), tries: 0, not_before: at(0), rejected: None }
+    let step = u8::from(channel != MODEM);
+    Route { channel: channel.into(), step, tries: 0, not_before: at(0), rejected: None }
 }
 
 fn about(row: Delivery, number: u32, message_type: MessageType) -> Delivery {
@@ -439,14 +441,14 @@ fn what_the_store_refuses_goes_back_into_the_queue() {
 }
 
 #[test]
-fn a_lost_channel_task_leaves_its_text_unknown_and_evidence_settles_it() {
+fn a_lost_answer_leaves_its_text_unknown_and_evidence_settles_it() {
     let mut outbox = outbox(settings());
     for (id, start, evidence) in
         [(1, 0, Evidence::NeverLeft), (2, 10, Evidence::Left { references: vec!["5".to_owned()] })]
     {
         outbox.insert(vec![row(id, Priority::Advice)], at(start));
         assert_eq!(send(&mut outbox, MODEM, at(start)), Some(DeliveryId(id)));
-        outbox.on_lane_lost(MODEM, at(start + 1));
+        outbox.on_submitted(DeliveryId(id), MODEM, unknown(), at(start + 1));
         assert!(outbox.get(DeliveryId(id)).unwrap().reached);
         outbox.on_evidence(DeliveryId(id), evidence, at(start + 2));
         if id == 1 {

@@ -75,7 +75,7 @@ impl World {
                 let (store, network, lanes) = (&self.store, &self.network, &self.lanes);
                 self.oracle.judge_claim(store, network, lanes, channel, claim.delivery, now)?;
                 let lane = self.lanes.get_mut(channel).expect("a claim names a lane that exists");
-                lane.busy = Some(claim.delivery);
+                lane.busy.insert(claim.delivery);
                 let segments = u32::from(self.store.deliveries[&claim.delivery].segments);
                 lane.free_at = now + lane.interval * segments;
                 if !self.healed && self.dice.chance(15) {
@@ -125,13 +125,18 @@ impl World {
             self.commit(changes)?;
         }
         let undo = self.outbox().disarm(delivery, now);
-        self.free(channel, Some(now));
+        self.free(channel, delivery, Some(now));
         self.commit(&undo)
     }
 
-    pub(super) fn free(&mut self, channel: &'static str, free_at: Option<Timestamp>) {
+    pub(super) fn free(
+        &mut self,
+        channel: &'static str,
+        delivery: DeliveryId,
+        free_at: Option<Timestamp>,
+    ) {
         let lane = self.lanes.get_mut(channel).expect("only lanes that exist are freed");
-        lane.busy = None;
+        lane.busy.remove(&delivery);
         lane.free_at = free_at.unwrap_or(lane.free_at);
     }
 
@@ -140,7 +145,7 @@ impl World {
         match self.outbox().begin(delivery, now) {
             Begin::Send(submission) => self.submit(channel, &submission),
             Begin::CalledOff(changes) => {
-                self.free(channel, Some(now));
+                self.free(channel, delivery, Some(now));
                 self.commit(&changes)
             }
         }
@@ -166,7 +171,7 @@ impl World {
         self.pending_not_left.clear();
         self.wake = None;
         for lane in self.lanes.values_mut() {
-            lane.busy = None;
+            lane.busy.clear();
             lane.free_at = Timestamp::from_millis(i64::MIN);
         }
         for row in self.store.deliveries.values() {

@@ -23,8 +23,9 @@ pub struct Store {
 pub struct Lane {
     pub interval: Duration,
     pub up: bool,
+    pub width: usize,
     /// What it is armed with, or writing.
-    pub busy: Option<DeliveryId>,
+    pub busy: BTreeSet<DeliveryId>,
     pub free_at: Timestamp,
 }
 
@@ -93,7 +94,7 @@ impl Oracle {
         if row.number.as_ref() != submission.to || row.text.as_ref() != submission.text {
             return Err(format!("{id:?} leaves with another number or text"));
         }
-        if !lanes[channel].up || lanes[channel].busy != Some(id) {
+        if !lanes[channel].up || !lanes[channel].busy.contains(&id) {
             return Err(format!("{id:?} leaves by a lane that is down or busy"));
         }
         if self.asked.get(&(id, channel)).is_some_and(|until| now < *until) {
@@ -115,7 +116,7 @@ impl Oracle {
         now: Timestamp,
     ) -> Judged {
         let lane = &lanes[channel];
-        if lane.busy.is_some() || !lane.up || now < lane.free_at {
+        if lane.busy.len() >= lane.width || !lane.up || now < lane.free_at {
             return Err(format!("{chosen:?} is chosen for {channel}, which is not free"));
         }
         let row = &store.deliveries[&chosen];
@@ -224,7 +225,7 @@ impl Oracle {
         at: Timestamp,
     ) -> Judged {
         for (channel, lane) in lanes {
-            if !lane.up || lane.busy.is_some() || at < lane.free_at {
+            if !lane.up || lane.busy.len() >= lane.width || at < lane.free_at {
                 continue;
             }
             for row in store.deliveries.values() {
@@ -337,8 +338,8 @@ fn could_go(
     channel: &str,
     at: Timestamp,
 ) -> bool {
-    let busy = lanes.values().any(|lane| lane.busy == Some(row.id));
-    let mut ways = row.routes.iter().filter(|route| {
+    let busy = lanes.values().any(|lane| lane.busy.contains(&row.id));
+    let ways = row.routes.iter().filter(|route| {
         let up = lanes.get(route.channel.as_ref()).is_some_and(|lane| lane.up);
         up && route.rejected.is_none() && route.not_before <= at
     });
@@ -348,7 +349,9 @@ fn could_go(
         && at < row.expires
         && !is_replaced(store, row)
         && !store.opted_out.contains(&row.recipient)
-        && ways.next().is_some_and(|route| route.channel.as_ref() == channel)
+        && ways.clone().any(|route| {
+            route.channel.as_ref() == channel && ways.clone().all(|other| route.step <= other.step)
+        })
 }
 
 /// Returns whether a receipt about `id` cannot be told from one about another delivery: because a modem that counts to

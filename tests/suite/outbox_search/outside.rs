@@ -60,16 +60,16 @@ impl World {
                 | Submitted::ChannelDown { .. },
             ) => Known::NotLeft,
         };
-        self.free(channel, None);
+        self.free(channel, delivery, None);
         if let Some(Submitted::ChannelDown { .. }) = &answer {
             self.lanes.get_mut(channel).expect("an answer names a lane that exists").up = false;
             let mended = now + Duration::from_secs(self.dice.between(1, 1800));
             self.at(mended, Event::ChannelUp(channel));
         }
-        let changes = match answer {
-            Some(answer) => self.outbox().on_submitted(delivery, channel, answer, now),
-            None => self.outbox().on_lane_lost(channel, now),
-        };
+        // What answers nothing, because its task is gone, leaves its fate unknown.
+        let lost = || Submitted::Unknown { reason: "lost".to_owned(), references: Vec::new() };
+        let answer = answer.unwrap_or_else(lost);
+        let changes = self.outbox().on_submitted(delivery, channel, answer, now);
         self.pending = Some((truth, known));
         self.commit(&changes)?;
         if known == Known::Unknown {

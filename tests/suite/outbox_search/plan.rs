@@ -23,6 +23,8 @@ struct Person {
     number: String,
     rank: u8,
     channels: Vec<&'static str>,
+    /// The channels share the work, instead of one coming after the other.
+    share: bool,
 }
 
 pub struct PlannedAlert {
@@ -41,12 +43,14 @@ pub fn lanes(dice: &mut Dice) -> Vec<LaneSettings> {
     let window = |dice: &mut Dice| Duration::from_secs(dice.between(60, 24 * 3600));
     let modem = LaneSettings {
         name: MODEM.into(),
+        width: 1,
         segment_interval: Duration::from_secs(dice.between(0, 20)),
         report_window: window(dice),
     };
     let reports = dice.chance(700);
     let http = LaneSettings {
         name: HTTP.into(),
+        width: usize::try_from(dice.between(1, 4)).unwrap(),
         segment_interval: Duration::from_millis(dice.between(0, 2000)),
         report_window: if reports { window(dice) } else { Duration::ZERO },
     };
@@ -60,6 +64,7 @@ impl Plan {
             .map(|n| Person {
                 number: format!("+25571200000{n}"),
                 rank: u8::from(n > 0),
+                share: dice.chance(300),
                 channels: match dice.below(4) {
                     0 => vec![MODEM],
                     1 => vec![HTTP, MODEM],
@@ -139,8 +144,9 @@ impl Plan {
             let n = i64::try_from(person).unwrap();
             let id = DeliveryId(i64::try_from(index).unwrap() * 100 + n + 1);
             let person = &self.people[person];
-            let route = |channel: &&str| Route {
+            let route = |step: u8, channel: &&str| Route {
                 channel: (*channel).into(),
+                step: if person.share { 0 } else { step },
                 tries: 0,
                 not_before: now,
                 rejected: None,
@@ -156,7 +162,12 @@ impl Plan {
                 rank: person.rank,
                 flash: alert.priority == Priority::Danger,
                 idempotency_key: format!("key {id:?}").into(),
-                routes: person.channels.iter().map(route).collect(),
+                routes: person
+                    .channels
+                    .iter()
+                    .enumerate()
+                    .map(|(n, c)| route(u8::try_from(n).unwrap(), c))
+                    .collect(),
                 created: now,
                 expires: now + alert.lasts,
                 state: DeliveryState::Queued,

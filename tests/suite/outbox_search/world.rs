@@ -8,7 +8,7 @@ use kengele::domain::message::{DeliveryId, ReceiptState};
 use kengele::domain::outbox::{AttemptId, Budget, Outbox, Settings};
 use kengele::domain::recipient::RecipientId;
 use kengele::domain::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Moments at which the gateway may die.
@@ -117,8 +117,14 @@ impl World {
         };
         let lane = |settings: &kengele::domain::outbox::LaneSettings| {
             let name = if settings.name.as_ref() == MODEM { MODEM } else { HTTP };
-            let (up, busy, interval) = (true, None, settings.segment_interval);
-            (name, Lane { interval, up, busy, free_at: Timestamp::from_millis(i64::MIN) })
+            let lane = Lane {
+                interval: settings.segment_interval,
+                up: true,
+                width: settings.width,
+                busy: BTreeSet::new(),
+                free_at: Timestamp::from_millis(i64::MIN),
+            };
+            (name, lane)
         };
         let lanes = settings.lanes.iter().map(lane).collect();
         let mut world = Self {
