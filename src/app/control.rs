@@ -316,7 +316,7 @@ impl Hands {
             "clock": { "unix_ms": wall.unix_ms(clock.now()), "quality": wall.quality.as_str() },
             "disk": { "works": status.disk_works, "turns_in_memory": status.unsaved_turns },
             "nodes": status.nodes.iter().map(|(name, place, heard, silent)| json!({
-                "node": name, "place": place, "heard_s_ago": heard.as_secs(), "silent": silent,
+                "node": name, "place": place, "heard_s_ago": heard.map(|ago| ago.as_secs()), "silent": silent,
             })).collect::<Vec<_>>(),
             "warnings": status.warnings.iter().map(|(id, hazard, area, level, left)| json!({
                 "warning": id.0, "hazard": hazard, "area": area, "level": level.as_str(), "valid_s": left.as_secs(),

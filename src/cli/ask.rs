@@ -99,13 +99,17 @@ pub(crate) fn status(config: &Path, style: Style) -> Result<(), Failure> {
     let nodes: Vec<Vec<String>> = rows(&status, "nodes")
         .map(|node| {
             let silent = node.get("silent") == Some(&Value::Bool(true));
-            let state =
-                if silent { style.paint("33", "silent") } else { style.paint("32", "heard") };
+            let ago = node.get("heard_s_ago").and_then(Value::as_u64);
+            let state = match ago {
+                _ if silent => style.paint("33", "silent"),
+                Some(_) => style.paint("32", "heard"),
+                None => "awaited".to_owned(),
+            };
             vec![
                 text(node, "node").to_owned(),
                 text(node, "place").to_owned(),
                 state,
-                format!("{} ago", seconds(node, "heard_s_ago")),
+                ago.map_or("never".to_owned(), |ago| format!("{} ago", print::span(ago))),
             ]
         })
         .collect();
@@ -346,9 +350,9 @@ pub(crate) fn send_test(
         print::json(&answer);
     } else {
         print::line(&format!(
-            "delivery {} is queued ({} segments); see: kengele deliveries",
+            "delivery {} is queued ({}); see: kengele deliveries",
             number(&answer, "delivery"),
-            number(&answer, "segments")
+            print::count(number(&answer, "segments"), "segment")
         ));
     }
     Ok(())

@@ -12,6 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
+/// How many people a role is taken to have, where nobody knows.
+const ASSUMED_PEOPLE: u32 = 100;
+
 /// Fastest clock of a simulation.
 pub(super) const SPEED_MAX: f64 = 100_000.0;
 
@@ -75,42 +78,78 @@ fn log_to_stderr() {
 
 /// Checks a configuration, and says what it would take to tell everybody.
 pub(crate) fn check(path: &Path, people: &[String], style: Style) -> Result<(), Failure> {
-    let counts = counts(people)?;
+    let people = People::of(path, people)?;
     let loaded = convert::load(path).map_err(Failure::Wrong)?;
     convert::rules(&loaded)?;
+    let unread = unread_secrets(&loaded);
     if style.json {
         print::json(&serde_json::json!({
             "warnings": loaded.warnings,
             "nodes": loaded.config.rules.nodes.len(),
             "rules": loaded.config.rules.rules.len(),
             "version": loaded.config.rules.version,
+            "unread_secrets": unread,
         }));
         return Ok(());
     }
     print::diagnostics(&loaded.warnings, style);
+    for words in &unread {
+        print::line(&format!("{} {words}", style.paint("33", "note:")));
+    }
     print::line(&format!(
-        "{}: {} nodes, {} rules, version {}",
+        "{}: {}, {}, version {}",
         path.display(),
-        loaded.config.rules.nodes.len(),
-        loaded.config.rules.rules.len(),
+        print::count(loaded.config.rules.nodes.len(), "node"),
+        print::count(loaded.config.rules.rules.len(), "rule"),
         loaded.config.rules.version
     ));
     texts(&loaded, style);
-    telling(&loaded, &counts);
+    telling(&loaded, &people);
     Ok(())
 }
 
-fn counts(people: &[String]) -> Result<BTreeMap<Role, u32>, Failure> {
-    let mut counts = BTreeMap::new();
-    for one in people {
-        let pair = one
-            .split_once('=')
-            .and_then(|(role, count)| Some((role.to_owned(), count.parse().ok()?)));
-        let (role, count) = pair
-            .ok_or_else(|| Failure::Usage(format!("--people {one}: write it as household=240")))?;
-        counts.insert(Role(role), count);
+/// Returns which secrets could not be read here and now. The gateway may run elsewhere, or as another user, so that it is no
+/// fault; but it will not start without them.
+fn unread_secrets(loaded: &Loaded) -> Vec<String> {
+    let files = loaded.config.secret_files();
+    let unread = files.filter_map(|(key, path)| {
+        let error = std::fs::File::open(path).err()?;
+        Some(format!("`{key}` cannot be read here: {}: {error}", path.display()))
+    });
+    unread.collect()
+}
+
+/// How many people each role has.
+struct People {
+    counts: BTreeMap<Role, u32>,
+    /// How many a role has that is not counted.
+    otherwise: u32,
+}
+
+impl People {
+    /// Takes what the operator says; else those whom the gateway knows; else a round number.
+    fn of(config: &Path, said: &[String]) -> Result<Self, Failure> {
+        let mut counts = BTreeMap::new();
+        for one in said {
+            let pair = one
+                .split_once('=')
+                .and_then(|(role, count)| Some((role.to_owned(), count.parse().ok()?)));
+            let (role, count) = pair.ok_or_else(|| {
+                Failure::Usage(format!("--people {one}: write it as household=240"))
+            })?;
+            counts.insert(Role(role), count);
+        }
+        let assumed = Self { counts, otherwise: ASSUMED_PEOPLE };
+        if !said.is_empty() {
+            return Ok(assumed);
+        }
+        let Ok(known) = super::people::everybody(config) else { return Ok(assumed) };
+        let mut counts = BTreeMap::new();
+        for person in known.into_iter().filter(|person| person.consent) {
+            *counts.entry(Role(person.role)).or_default() += 1;
+        }
+        Ok(if counts.is_empty() { assumed } else { Self { counts, otherwise: 0 } })
     }
-    Ok(counts)
 }
 
 fn texts(loaded: &Loaded, style: Style) {
@@ -134,26 +173,31 @@ fn texts(loaded: &Loaded, style: Style) {
     }
 }
 
-fn telling(loaded: &Loaded, counts: &BTreeMap<Role, u32>) {
+fn telling(loaded: &Loaded, people: &People) {
     print::line("\nTo tell everybody, once:");
     for rule in &loaded.config.rules.rules {
         for level in &rule.levels {
             let worst =
                 loaded.texts.iter().filter(|t| t.rule == rule.name && t.level == Some(level.level));
             let segments = worst.map(|t| t.count.segments).max().unwrap_or(1);
-            let people: u32 =
-                level.audience.iter().map(|role| counts.get(role).copied().unwrap_or(100)).sum();
-            let assumed = level.audience.iter().any(|role| !counts.contains_key(role));
-            let mut whom = counts.clone();
+            let mut whom = people.counts.clone();
             for role in &level.audience {
-                whom.entry(role.clone()).or_insert(100);
+                whom.entry(role.clone()).or_insert(people.otherwise);
             }
+            let count: u32 = level.audience.iter().filter_map(|role| whom.get(role)).sum();
+            let assumed = level.audience.iter().any(|role| !people.counts.contains_key(role));
+            let note = if assumed && people.otherwise > 0 {
+                format!(" ({ASSUMED_PEOPLE} a role assumed: say --people ROLE=COUNT)")
+            } else {
+                String::new()
+            };
             let time = config::telling_time(&loaded.config, &level.audience, &whom, segments);
-            let note = if assumed { " (100 a role assumed: say --people ROLE=COUNT)" } else { "" };
-            let level = level.level.as_str();
             print::line(&format!(
-                "  {} {level}: {people} people, {segments} segments each, {}{note}",
+                "  {} {}: {}, {} each, {}{note}",
                 rule.name,
+                level.level.as_str(),
+                if count == 1 { "1 person".to_owned() } else { format!("{count} people") },
+                print::count(segments, "segment"),
                 print::span(time.as_secs())
             ));
         }

@@ -75,7 +75,7 @@ pub(crate) fn run(config: &Path, command: People, style: Style) -> Result<(), Fa
     }
 }
 
-fn everybody(config: &Path) -> Result<Vec<PersonRow>, Failure> {
+pub(crate) fn everybody(config: &Path) -> Result<Vec<PersonRow>, Failure> {
     Ok(serde_json::from_value(ask(config, Question::People)?)?)
 }
 

@@ -34,6 +34,12 @@ impl Style {
     }
 }
 
+/// Returns a number of things: `1 segment`, `2 segments`.
+pub(crate) fn count(number: impl TryInto<i64>, thing: &str) -> String {
+    let number = number.try_into().unwrap_or(i64::MAX);
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+}
+
 /// Prints a line, and ends quietly when nobody reads any more.
 pub(crate) fn line(text: &str) {
     if writeln!(std::io::stdout(), "{text}").is_err() {

@@ -72,6 +72,11 @@ impl NodeClock {
         }
     }
 
+    /// Returns whether a reading was ever placed.
+    pub(crate) const fn has_begun(&self) -> bool {
+        self.newest.is_some()
+    }
+
     /// Returns where a stamp would stand, without taking it in; `None` before the first one.
     pub(crate) fn position(&self, stamp_ms: i64) -> Option<Timestamp> {
         self.offset_ms.map(|offset_ms| Timestamp::from_millis(stamp_ms.saturating_add(offset_ms)))

@@ -89,6 +89,23 @@ pub enum Test {
     AtLeast(usize, Vec<Test>),
 }
 
+impl Test {
+    /// Returns the signals that it looks at, in the order in which they are written.
+    pub fn leaves(&self) -> impl Iterator<Item = &Leaf> {
+        let mut ahead = vec![self];
+        std::iter::from_fn(move || {
+            while let Some(test) = ahead.pop() {
+                match test {
+                    Self::Signal(leaf) => return Some(leaf),
+                    Self::Silent(..) => {}
+                    Self::AtLeast(_, tests) => ahead.extend(tests.iter().rev()),
+                }
+            }
+            None
+        })
+    }
+}
+
 /// One signal against limits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Leaf {

@@ -85,8 +85,8 @@ pub struct Rules {
 pub struct Status {
     /// Version of the rule book in force.
     pub rule_book: String,
-    /// Each node: name, place, time since it was heard, silent.
-    pub nodes: Vec<(String, String, Duration, bool)>,
+    /// Each node: name, place, time since it was heard, if ever, silent.
+    pub nodes: Vec<(String, String, Option<Duration>, bool)>,
     /// Open warnings: number, hazard, area, level, time until the last alert runs out.
     pub warnings: Vec<(WarningId, String, String, Level, Duration)>,
     /// Nodes heard but not declared.
@@ -546,7 +546,8 @@ impl Pipeline {
                 .engine
                 .nodes()
                 .map(|(node, heard, silent)| {
-                    (node.name.to_string(), node.place.clone(), now.since(heard), silent)
+                    let ago = heard.map(|at| now.since(at));
+                    (node.name.to_string(), node.place.clone(), ago, silent)
                 })
                 .collect(),
             warnings: self

@@ -1,9 +1,10 @@
 //! Levels: which of a rule's conditions hold, for how long, and which level follows from that.
 
+use super::condition::{Conditions, Facts, SignalPlace, Truth};
 use super::{Engine, SignalState};
 use crate::domain::planted::{self, Bug};
 use crate::domain::quantity::Quantity;
-use crate::domain::rule::{Leaf, LevelRule, NodeIndex, Rule, Signal, Test};
+use crate::domain::rule::{LevelRule, NodeIndex, Rule, Signal, Test};
 use crate::domain::snapshot::{Reader, SnapshotError, Writer};
 use crate::domain::table::Table;
 use crate::domain::time::Timestamp;
@@ -12,22 +13,12 @@ use crate::domain::window::Aggregate;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// What is known of a condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Truth {
-    Holds,
-    Fails,
-    /// Too little has been heard to say.
-    Unknown,
-}
-
 /// Where a rule stands.
 #[derive(Clone, Debug)]
 pub(super) struct RuleState {
     /// In the order of the rule book.
     pub levels: Table<LevelState>,
-    /// The leaves of all its conditions, in the order in which they are written.
-    leaves: Table<LeafState>,
+    pub conditions: Conditions,
     /// Its warning, in [`Engine::episodes`].
     pub episode: usize,
     /// Every node that it looks at.
@@ -47,21 +38,15 @@ pub(super) struct LevelState {
     turning_seen: Timestamp,
 }
 
-#[derive(Clone, Debug)]
-struct LeafState {
-    sensor: usize,
-    signal: usize,
-    held: bool,
-}
-
 impl Engine {
     /// Prepares what a rule needs: its signals, its levels, its warning.
     pub(super) fn adopt(&mut self, rule: &Rule) {
         let place = self.rules.len();
-        let mut leaves = Table::default();
+        let mut conditions = Conditions::default();
         let mut nodes = BTreeSet::new();
         for level in &rule.levels {
-            self.adopt_test(&level.test, place, &mut leaves, &mut nodes);
+            conditions.begin_level();
+            self.adopt_test(&level.test, place, None, &mut conditions, &mut nodes);
         }
         let gap_max = nodes
             .iter()
@@ -77,39 +62,44 @@ impl Engine {
         let levels = rule.levels.iter().map(|_| LevelState::default()).collect();
         let episode = self.episode_of(rule, place);
         let gap_max = gap_max.unwrap_or(Duration::MAX);
-        self.rules.push(RuleState { levels, leaves, episode, nodes, gap_max });
+        self.rules.push(RuleState { levels, conditions, episode, nodes, gap_max });
     }
 
     fn adopt_test(
         &mut self,
         test: &Test,
         rule: usize,
-        leaves: &mut Table<LeafState>,
+        above: Option<u32>,
+        conditions: &mut Conditions,
         nodes: &mut BTreeSet<NodeIndex>,
     ) {
         match test {
             Test::Signal(leaf) => {
                 nodes.insert(leaf.signal.node);
-                let (sensor, signal) = self.adopt_signal(leaf.signal, rule);
-                leaves.push(LeafState { sensor, signal, held: false });
+                let place = self.adopt_signal(leaf.signal, rule);
+                let test = conditions.add_signal(above, place, leaf.limit, leaf.while_silent);
+                self.sensors[place.sensor as usize].tests.push((rule, test));
             }
             Test::Silent(node, after) => {
                 nodes.insert(*node);
-                let silences = &mut self.nodes[node.0 as usize].silences;
-                if let Err(place) = silences.binary_search(after) {
-                    silences.insert(place, *after);
+                let test = conditions.add_silent(above, *node, *after);
+                let state = &mut self.nodes[node.0 as usize];
+                state.silence_tests.push((rule, test));
+                if let Err(place) = state.silences.binary_search(after) {
+                    state.silences.insert(place, *after);
                 }
             }
-            Test::AtLeast(_, tests) => {
+            Test::AtLeast(needed, tests) => {
+                let joint = conditions.add_at_least(above, *needed);
                 for test in tests {
-                    self.adopt_test(test, rule, leaves, nodes);
+                    self.adopt_test(test, rule, Some(joint), conditions, nodes);
                 }
             }
         }
     }
 
     /// Finds or makes a signal of a sensor. A checked rule book names only declared sensors.
-    fn adopt_signal(&mut self, signal: Signal, rule: usize) -> (usize, usize) {
+    fn adopt_signal(&mut self, signal: Signal, rule: usize) -> SignalPlace {
         let place = self.sensor_place(signal.node, signal.quantity);
         let sensor = &mut self.sensors[place];
         if !sensor.rules.contains(&rule) {
@@ -123,7 +113,8 @@ impl Engine {
                 .push(SignalState { aggregate: Aggregate::new(signal.function), value: None });
             sensor.signals.len() - 1
         });
-        (place, number)
+        let small = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
+        SignalPlace { node: signal.node.0, sensor: small(place), signal: small(number) }
     }
 
     fn sensor_place(&self, node: NodeIndex, quantity: Quantity) -> usize {
@@ -146,10 +137,11 @@ impl Engine {
         let Some(rule) = book.rules.get(place) else { return };
         // Event times of different nodes do not compare; what they say together is timed by its arrival.
         let at = if self.rules[place].nodes.len() > 1 { self.now } else { at };
-        let mut leaf = 0;
         let mut changed = false;
+        let facts = Facts { sensors: &self.sensors, nodes: &self.nodes, now: self.now };
+        self.rules[place].conditions.bring_up_to_date(&facts);
         for (number, level) in rule.levels.iter().enumerate() {
-            let truth = self.truth(&level.test, place, &mut leaf);
+            let truth = self.rules[place].conditions.truth(number);
             changed |= self.move_level(place, number, level, truth, at, may_raise);
         }
         if changed {
@@ -158,44 +150,23 @@ impl Engine {
         }
     }
 
-    fn truth(&mut self, test: &Test, rule: usize, leaf: &mut usize) -> Truth {
-        match test {
-            Test::Signal(limits) => {
-                let state = &mut self.rules[rule].leaves[*leaf];
-                *leaf += 1;
-                let Some(value) =
-                    self.sensors[state.sensor].signals.get(state.signal).and_then(|s| s.value)
-                else {
-                    return Truth::Unknown;
-                };
-                if self.nodes[limits.signal.node.0 as usize].silent && !limits.while_silent {
-                    return Truth::Unknown;
-                }
-                let held = state.held && !planted::is(Bug::HysteresisForgotten);
-                state.held = limits.limit.holds(value, held);
-                if state.held { Truth::Holds } else { Truth::Fails }
-            }
-            Test::Silent(node, after) => {
-                let unheard = self.now.since(self.nodes[node.0 as usize].last_heard);
-                if unheard >= *after { Truth::Holds } else { Truth::Fails }
-            }
-            Test::AtLeast(needed, tests) => {
-                let (mut holding, mut unknown) = (0, 0);
-                for test in tests {
-                    match self.truth(test, rule, leaf) {
-                        Truth::Holds => holding += 1,
-                        Truth::Unknown => unknown += 1,
-                        Truth::Fails => {}
-                    }
-                }
-                if holding >= *needed {
-                    Truth::Holds
-                } else if holding + unknown >= *needed {
-                    Truth::Unknown
-                } else {
-                    Truth::Fails
-                }
-            }
+    /// Has the tests of a sensor's signals looked at anew, when their rules are judged next.
+    pub(super) fn sensor_changed(&mut self, sensor: usize) {
+        for (rule, test) in &self.sensors[sensor].tests {
+            self.rules[*rule].conditions.note_change(*test);
+        }
+    }
+
+    /// Has the tests of a node's silence looked at anew; and when it fell silent or is heard again, those of its signals,
+    /// which count or do not count from now on.
+    pub(super) fn silence_changed(&mut self, node: usize, signals_too: bool) {
+        for (rule, test) in &self.nodes[node].silence_tests {
+            self.rules[*rule].conditions.note_change(*test);
+        }
+        if signals_too {
+            let first = self.nodes[node].first_sensor;
+            let count = self.book.nodes.get(node).map_or(0, |node| node.sensors.len());
+            (first..first + count).for_each(|sensor| self.sensor_changed(sensor));
         }
     }
 
@@ -241,49 +212,20 @@ impl Engine {
 
     /// Returns the values that a level's condition rests on: those that hold; where none does, all that it looks at.
     pub(super) fn observed(&self, place: usize, number: usize) -> Vec<Observed> {
-        let Some(rule) = self.book.rules.get(place) else { return Vec::new() };
-        let mut leaf = rule.levels.iter().take(number).map(|level| leaves_of(&level.test)).sum();
-        let Some(level) = rule.levels.get(number) else { return Vec::new() };
-        let mut found = Vec::new();
-        self.collect_observed(&level.test, place, &mut leaf, &mut found);
-        let any_holds = found.iter().any(|(_, holds)| *holds);
-        found.into_iter().filter(|(_, holds)| *holds || !any_holds).map(|(seen, _)| seen).collect()
-    }
-
-    fn collect_observed(
-        &self,
-        test: &Test,
-        place: usize,
-        leaf: &mut usize,
-        found: &mut Vec<(Observed, bool)>,
-    ) {
-        match test {
-            Test::Signal(Leaf { signal, .. }) => {
-                let state = &self.rules[place].leaves[*leaf];
-                *leaf += 1;
-                let value =
-                    self.sensors[state.sensor].signals.get(state.signal).and_then(|s| s.value);
-                if let Some(value) = value
-                    && found.iter().all(|(seen, _)| seen.signal != *signal)
-                {
-                    found.push((Observed { signal: *signal, value }, state.held));
-                }
-            }
-            Test::Silent(..) => {}
-            Test::AtLeast(_, tests) => {
-                for test in tests {
-                    self.collect_observed(test, place, leaf, found);
-                }
+        let rule = self.book.rules.get(place);
+        let Some(level) = rule.and_then(|rule| rule.levels.get(number)) else { return Vec::new() };
+        let facts = Facts { sensors: &self.sensors, nodes: &self.nodes, now: self.now };
+        let mut found: Vec<(Observed, bool)> = Vec::new();
+        let states = self.rules[place].conditions.signals(number);
+        for (leaf, (place, holds)) in level.test.leaves().zip(states) {
+            if let Some(value) = facts.value(place)
+                && found.iter().all(|(seen, _)| seen.signal != leaf.signal)
+            {
+                found.push((Observed { signal: leaf.signal, value }, holds));
             }
         }
-    }
-}
-
-fn leaves_of(test: &Test) -> usize {
-    match test {
-        Test::Signal(_) => 1,
-        Test::Silent(..) => 0,
-        Test::AtLeast(_, tests) => tests.iter().map(leaves_of).sum(),
+        let any_holds = found.iter().any(|(_, holds)| *holds);
+        found.into_iter().filter(|(_, holds)| *holds || !any_holds).map(|(seen, _)| seen).collect()
     }
 }
 
@@ -291,7 +233,7 @@ impl RuleState {
     /// Forgets that any level was reached or about to be.
     pub(super) fn forget(&mut self) {
         self.levels.iter_mut().for_each(|level| *level = LevelState::default());
-        self.leaves.iter_mut().for_each(|leaf| leaf.held = false);
+        self.conditions.forget();
     }
 
     /// Takes over where a level stood under an earlier rule book.
@@ -306,7 +248,7 @@ impl RuleState {
             to.option(since, |to, at| to.signed(at.as_millis()));
             to.signed(level.turning_seen.as_millis());
         }
-        self.leaves.iter().for_each(|leaf| to.flag(leaf.held));
+        self.conditions.save(to);
     }
 
     pub(super) fn restore(&mut self, from: &mut Reader<'_>) -> Result<(), SnapshotError> {
@@ -315,10 +257,7 @@ impl RuleState {
             level.turning_since = from.option(Reader::signed)?.map(Timestamp::from_millis);
             level.turning_seen = Timestamp::from_millis(from.signed()?);
         }
-        for leaf in self.leaves.iter_mut() {
-            leaf.held = from.flag()?;
-        }
-        Ok(())
+        self.conditions.restore(from)
     }
 }
 

@@ -9,6 +9,7 @@
 //! list of deadlines. [`Engine::handle`] first lives through those that are due, each at its own moment, so that it
 //! makes no difference when or how often it is woken.
 
+mod condition;
 mod episode;
 mod judge;
 mod state;
@@ -124,12 +125,16 @@ struct NodeState {
     silences: Vec<Duration>,
     /// Rules that look at its silence or at whether it is heard at all.
     rules: Vec<usize>,
+    /// Tests of its silence: rule, and number in its conditions.
+    silence_tests: Vec<(usize, u32)>,
     /// Its entry in the list of deadlines.
     queued: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug)]
 struct SensorState {
+    /// Tests of its signals: rule, and number in its conditions.
+    tests: Vec<(usize, u32)>,
     control: Control,
     window: Window,
     signals: Vec<SignalState>,
@@ -178,6 +183,7 @@ impl Engine {
                 window: Window::new(Duration::ZERO),
                 signals: Vec::new(),
                 rules: Vec::new(),
+                tests: Vec::new(),
             });
         }
         self.nodes.push(NodeState {
@@ -187,6 +193,7 @@ impl Engine {
             first_sensor,
             silences: vec![node.silent_after],
             rules: Vec::new(),
+            silence_tests: Vec::new(),
             queued: None,
         });
     }
@@ -228,19 +235,21 @@ impl Engine {
                     let node = &mut self.nodes[place];
                     node.last_heard = (node.last_heard + down).min(now);
                 }
+                self.rules.iter_mut().for_each(|rule| rule.conditions.note_change_of_all());
                 self.live_until(now, effects);
                 true
             }
         }
     }
 
-    /// Returns when each node was last heard, and whether it is silent.
-    pub fn nodes(&self) -> impl Iterator<Item = (&Node, Timestamp, bool)> {
+    /// Returns when each node was last heard, `None` before the first time, and whether it is silent.
+    pub fn nodes(&self) -> impl Iterator<Item = (&Node, Option<Timestamp>, bool)> {
+        let heard = |state: &NodeState| state.clock.has_begun().then_some(state.last_heard);
         self.book
             .nodes
             .iter()
             .zip(self.nodes.iter())
-            .map(|(node, s)| (node, s.last_heard, s.silent))
+            .map(move |(node, s)| (node, heard(s), s.silent))
     }
 
     /// Lives through every deadline up to `now`, in order, each at its own moment.
@@ -359,6 +368,7 @@ impl Engine {
         if !matches!(quality, Quality::Good | Quality::Late) {
             self.notice(Some(node), NoticeKind::Suspect(sensor.quantity, quality), effects);
         }
+        self.sensor_changed(sensor_place);
         let rules = std::mem::take(&mut self.sensors[sensor_place].rules);
         for rule in &rules {
             // Nor does a reading that cannot be believed complete a hold.
@@ -372,9 +382,11 @@ impl Engine {
     fn was_heard(&mut self, place: usize, effects: &mut Vec<Effect>) {
         let node = &mut self.nodes[place];
         node.last_heard = self.now;
-        if std::mem::take(&mut node.silent) {
+        let was_silent = std::mem::take(&mut node.silent);
+        self.silence_changed(place, was_silent);
+        if was_silent {
             // A warning that waited for it can be issued anew.
-            for rule in node.rules.clone() {
+            for rule in self.nodes[place].rules.clone() {
                 self.watch_episode(self.rules[rule].episode, self.now);
             }
             self.notice(
@@ -413,6 +425,7 @@ impl Engine {
             node.silences.contains(&unheard) || node.silences.iter().any(|s| *s <= unheard);
         let fell_silent = !node.silent && unheard >= silent_after;
         node.silent |= fell_silent;
+        self.silence_changed(place, fell_silent);
         if fell_silent {
             let index = NodeIndex(u32::try_from(place).unwrap_or(u32::MAX));
             self.notice(Some(index), NoticeKind::Silent, effects);

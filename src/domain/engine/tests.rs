@@ -398,7 +398,15 @@ fn busy_book() -> RuleBook {
             Test::AtLeast(1, vec![above(rain, 3.0, 2.0), above(water(1), 3.5, 3.0)]),
         )],
     );
-    book.rules.extend([second, third]);
+    // Two of three see water, or both gauges are mute.
+    let water_seen =
+        vec![above(water(0), 1.5, 1.2), above(water(1), 1.5, 1.2), above(rain, 2.0, 1.0)];
+    let mute = |node: u32, after: u32| Test::Silent(NodeIndex(node), MINUTE * after);
+    let both_mute = Test::AtLeast(2, vec![mute(0, 25), mute(1, 45)]);
+    let either = Test::AtLeast(1, vec![Test::AtLeast(2, water_seen), both_mute]);
+    let mut fourth = rule("d", vec![level(Level::Warning, either)]);
+    fourth.area = "ford".into();
+    book.rules.extend([second, third, fourth]);
     book
 }
 
@@ -443,6 +451,21 @@ proptest! {
                 prop_assert_eq!(format!("{:?}", live(engine, event, &mut again)), format!("{:?}", expected));
                 prop_assert_eq!(engine.save(), whole.save());
             }
+        }
+    }
+
+    #[test]
+    fn looking_at_what_has_changed_decides_as_looking_at_everything(list in events()) {
+        let book = Arc::new(busy_book());
+        let mut engine = Engine::new(&book, minutes(0));
+        let mut clock = 0;
+        for event in &list {
+            // One that was just restored looks at everything.
+            let mut fresh = Engine::restore(&book, &engine.save()).unwrap();
+            let mut again = clock;
+            let (decided, expected) = (live(&mut engine, event, &mut clock), live(&mut fresh, event, &mut again));
+            prop_assert_eq!(format!("{decided:?}"), format!("{expected:?}"));
+            prop_assert_eq!(engine.save(), fresh.save());
         }
     }
 
