@@ -32,7 +32,7 @@ pub(crate) fn run(path: &Path, speed: f64) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     let options = Options { speed, ..Options::default() };
-    block_on(async {
+    block_on(async move {
         let gateway = Gateway::start(&loaded, path, &options).await?;
         for address in &gateway.mqtt {
             tracing::info!(%address, "listening for MQTT");
@@ -42,6 +42,7 @@ pub(crate) fn run(path: &Path, speed: f64) -> Result<(), Failure> {
             rules = loaded.config.rules.rules.len(),
             "running"
         );
+        drop(loaded);
         let (reload, reloads) = mpsc::channel(1);
         let mut hang_up = signal(SignalKind::hangup())?;
         let mut terminate = signal(SignalKind::terminate())?;

@@ -35,16 +35,17 @@ fn node(section: &Section<'_>, faults: &Faults<'_>) -> Node {
         let help = "add such as [node.NAME.sensor.water_level]";
         faults.error(section.place_of("sensor"), "the node measures nothing", help);
     }
+    let mut sensors: Vec<Sensor> =
+        sensors.iter().filter_map(|section| sensor(section, interval, faults)).collect();
+    // There are many nodes, of few sensors each.
+    sensors.shrink_to_fit();
     Node {
         place: section.opt("place").unwrap_or_else(|| name.clone()),
         name: NodeName(name.into()),
         interval,
         silent_after,
         late_after: section.opt("late_after").unwrap_or(silent_after),
-        sensors: sensors
-            .iter()
-            .filter_map(|sensor_of| sensor(sensor_of, interval, faults))
-            .collect(),
+        sensors,
     }
 }
 

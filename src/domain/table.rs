@@ -13,6 +13,14 @@ impl<T> Default for Table<T> {
 }
 
 impl<T> Table<T> {
+    pub(crate) fn with_capacity(count: usize) -> Self {
+        Self(Vec::with_capacity(count))
+    }
+
+    pub(crate) fn shrink_to_fit(&mut self) {
+        self.0.shrink_to_fit();
+    }
+
     pub(crate) fn push(&mut self, value: T) -> usize {
         self.0.push(value);
         self.0.len() - 1

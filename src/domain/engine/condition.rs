@@ -114,6 +114,11 @@ impl Conditions {
         number(self.tests.push(TestState { above, truth: Truth::Unknown, is_listed: false, kind }))
     }
 
+    /// Ends the list of tests.
+    pub(super) fn end(&mut self) {
+        self.tests.shrink_to_fit();
+    }
+
     /// Returns whether the condition of a level holds.
     pub(super) fn truth(&self, level: usize) -> Truth {
         self.levels.get(level).map_or(Truth::Unknown, |root| self.tests[*root].truth)

@@ -48,6 +48,7 @@ impl Engine {
             conditions.begin_level();
             self.adopt_test(&level.test, place, None, &mut conditions, &mut nodes);
         }
+        conditions.end();
         let gap_max = nodes
             .iter()
             .filter_map(|n| self.book.nodes.get(n.0 as usize))
@@ -56,6 +57,7 @@ impl Engine {
         for node in &nodes {
             let watched = &mut self.nodes[node.0 as usize];
             if !watched.rules.contains(&place) {
+                watched.rules.reserve_exact(1);
                 watched.rules.push(place);
             }
         }
@@ -78,7 +80,9 @@ impl Engine {
                 nodes.insert(leaf.signal.node);
                 let place = self.adopt_signal(leaf.signal, rule);
                 let test = conditions.add_signal(above, place, leaf.limit, leaf.while_silent);
-                self.sensors[place.sensor as usize].tests.push((rule, test));
+                let tests = &mut self.sensors[place.sensor as usize].tests;
+                tests.reserve_exact(1);
+                tests.push((rule, test));
             }
             Test::Silent(node, after) => {
                 nodes.insert(*node);
@@ -103,11 +107,14 @@ impl Engine {
         let place = self.sensor_place(signal.node, signal.quantity);
         let sensor = &mut self.sensors[place];
         if !sensor.rules.contains(&rule) {
+            sensor.rules.reserve_exact(1);
             sensor.rules.push(rule);
         }
         let found = sensor.signals.iter().position(|s| s.aggregate.function() == signal.function);
         let number = found.unwrap_or_else(|| {
             sensor.window.reach_back(signal.function.window());
+            // There are few signals of a sensor, and many sensors.
+            sensor.signals.reserve_exact(1);
             sensor
                 .signals
                 .push(SignalState { aggregate: Aggregate::new(signal.function), value: None });

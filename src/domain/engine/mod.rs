@@ -154,9 +154,9 @@ impl Engine {
     pub fn new(book: &Arc<RuleBook>, now: Timestamp) -> Self {
         let mut engine = Self {
             now,
-            nodes: Table::default(),
-            sensors: Table::default(),
-            rules: Table::default(),
+            nodes: Table::with_capacity(book.nodes.len()),
+            sensors: Table::with_capacity(book.nodes.iter().map(|node| node.sensors.len()).sum()),
+            rules: Table::with_capacity(book.rules.len()),
             episodes: Table::default(),
             warnings_so_far: 0,
             told: BTreeMap::new(),
