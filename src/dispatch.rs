@@ -71,8 +71,17 @@ pub enum Word {
     Up(String),
     /// A recipient does not want to hear any more.
     OptOut(RecipientId),
-    /// Say what waits.
-    Status(oneshot::Sender<Vec<Delivery>>),
+    /// Say how things stand.
+    Status(oneshot::Sender<Standing>),
+}
+
+/// How things stand with the outbox.
+#[derive(Debug)]
+pub struct Standing {
+    /// Every delivery that has not ended.
+    pub open: Vec<Delivery>,
+    /// Segments of the budget's day that have left, or may have.
+    pub segments_today: u32,
 }
 
 /// The reconciler and what it owns.
@@ -241,7 +250,9 @@ impl Dispatch {
             }
             Word::Status(reply) => {
                 let open = self.outbox.deliveries().filter(|d| d.end().is_none()).cloned();
-                let _heard = reply.send(open.collect()).is_ok();
+                let segments_today = self.outbox.segments_spent(now);
+                let standing = Standing { open: open.collect(), segments_today };
+                let _heard = reply.send(standing).is_ok();
             }
         }
     }

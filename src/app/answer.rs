@@ -1,18 +1,22 @@
 //! What the daemon knows, as JSON for the command line and for displays.
 
 use crate::channel::modem;
+use crate::config::Sms;
+use crate::dispatch::Standing;
 use crate::domain::outbox::Delivery;
 use crate::domain::recipient::PhoneNumber;
 use crate::source::mqtt;
 use crate::store::{ReadingRow, WarningRow};
 use serde_json::{Value, json};
 
-pub(super) fn outbox(outbox: &[Delivery]) -> Value {
-    let count = |state: &str| outbox.iter().filter(|d| d.state.as_str() == state).count();
+pub(super) fn outbox(outbox: &Standing, sms: &Sms) -> Value {
+    let count = |state: &str| outbox.open.iter().filter(|d| d.state.as_str() == state).count();
     json!({
         "queued": count("queued"), "writing": count("writing"),
         "submitted": count("submitted"), "unknown": count("unknown"),
-        "last_trouble": outbox.iter().rev().find_map(|d| d.last_error.clone()),
+        "segments_today": outbox.segments_today, "budget_per_day": sms.budget_per_day,
+        "cost_today": sms.price_per_segment.as_ref().map(|price| price.of(outbox.segments_today)),
+        "last_trouble": outbox.open.iter().rev().find_map(|d| d.last_error.clone()),
     })
 }
 

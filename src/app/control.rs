@@ -4,9 +4,8 @@
 use super::{Hands, answer, convert};
 use crate::channel::modem;
 use crate::config::Diagnostic;
-use crate::dispatch::Word;
+use crate::dispatch::{Standing, Word};
 use crate::domain::message::Priority;
-use crate::domain::outbox::Delivery;
 use crate::domain::plan::Planned;
 use crate::domain::quantity::Quantity;
 use crate::domain::recipient::{PhoneNumber, RecipientId, Role};
@@ -307,7 +306,8 @@ impl Hands {
         Ok(self.status_json(&status, &outbox))
     }
 
-    fn status_json(&self, status: &Status, outbox: &[Delivery]) -> Value {
+    fn status_json(&self, status: &Status, outbox: &Standing) -> Value {
+        let config = Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner));
         let counters = &self.telemetry.counters;
         let clock = &self.telemetry.clock;
         let wall = clock.wall();
@@ -324,7 +324,7 @@ impl Hands {
             "heard_but_not_declared": status.heard.iter().map(|heard| json!({
                 "node": heard.node, "topic": heard.topic, "count": heard.count, "sample": heard.sample,
             })).collect::<Vec<_>>(),
-            "outbox": answer::outbox(outbox),
+            "outbox": answer::outbox(outbox, &config.sms),
             "modems": self.health.iter().map(|(name, health)| answer::modem(name, &health.borrow())).collect::<Vec<_>>(),
             "brokers": self.brokers.iter().map(answer::broker).collect::<Vec<_>>(),
             "listener": self.listener.as_ref().map(answer::listener),

@@ -138,6 +138,13 @@ pub(crate) fn status(config: &Path, style: Style) -> Result<(), Failure> {
         number(&outbox, "submitted"),
         number(&outbox, "unknown")
     ));
+    let cost = text(&outbox, "cost_today");
+    print::line(&format!(
+        "budget: {} of {} segments today{}",
+        number(&outbox, "segments_today"),
+        number(&outbox, "budget_per_day"),
+        if cost.is_empty() { String::new() } else { format!(", about {cost}") }
+    ));
     heard_but_not_declared(&status);
     Ok(())
 }

@@ -432,9 +432,7 @@ impl Summary {
             told,
             segments,
             by_channel,
-            cost: cost.map(|price| {
-                format!("{:.0} {}", price.amount * f64::from(segments), price.currency)
-            }),
+            cost: cost.map(|price| price.of(segments)),
             phones: phones.filter(|number| !carrier.inbox(number).is_empty()).count(),
         })
     }

@@ -398,6 +398,15 @@ pub struct Price {
     pub currency: String,
 }
 
+impl Price {
+    /// Returns what `count` of them cost, in words.
+    #[must_use]
+    pub fn of(&self, count: u32) -> String {
+        let cents = (self.amount * f64::from(count) * 100.0).round();
+        format!("{} {}", cents / 100.0, self.currency)
+    }
+}
+
 /// How long a text is as the network counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentCount {

@@ -38,7 +38,11 @@ const SMS_KEYS: &[Key] = &[
         "3",
         "Most segments of one text, in its worst case.",
     ),
-    optional("price_per_segment", Kind::Price, "What one segment costs, for summaries."),
+    optional(
+        "price_per_segment",
+        Kind::Price,
+        "What one segment costs, for `status` and for summaries.",
+    ),
 ];
 
 /// `[modem.NAME]`.
