@@ -17,6 +17,7 @@ use kengele::domain::reading::Measurement;
 use kengele::domain::rule::NodeIndex;
 use kengele::domain::time::Timestamp;
 use kengele::pipeline::Rules;
+use kengele::wire::payload::About;
 use kengele::wire::segment::{Options, Reassembler, segments};
 use kengele::wire::tpdu::{Address, Deliver, Submit, from_hex, to_hex};
 use std::fmt::Write as _;
@@ -123,7 +124,7 @@ fn payloads(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 found.clear();
-                map.decode(black_box(payload.as_bytes()), None, &mut found).unwrap();
+                map.decode(black_box(payload.as_bytes()), About::default(), &mut found).unwrap();
             });
         });
         assert_eq!(found.len(), 1, "{name}");

@@ -7,8 +7,11 @@ use crate::domain::outbox::{self, Budget, LaneSettings};
 use crate::domain::plan::Wording;
 use crate::pipeline::{Route, Rules};
 use crate::source::{broker, mqtt};
+use crate::wire::binary::{Number, Order, Slot, When};
+use crate::wire::network_server::Server;
 use crate::wire::payload::{Field, Format, Path, PayloadMap, TimeField, TimeUnit};
 use crate::wire::segment;
+use crate::wire::text::Encoding;
 use crate::wire::topic::Template;
 use anyhow::{Context, bail};
 use jiff::tz::TimeZone;
@@ -102,7 +105,11 @@ pub fn rules(loaded: &Loaded) -> anyhow::Result<Rules> {
     Ok(Rules {
         book: Arc::clone(&config.rules),
         sources: serde_json::to_string(&sources).context("cannot write the rule book down")?,
-        routes: config.topics.iter().map(route).collect::<Result<_, _>>()?,
+        routes: config
+            .topics
+            .iter()
+            .map(|topic| route(topic, &config.codecs))
+            .collect::<Result<_, _>>()?,
         wording: wording(config)?,
     })
 }
@@ -118,12 +125,7 @@ pub fn sources(written: &str) -> anyhow::Result<Vec<Source>> {
     Ok(pairs.into_iter().map(|(name, text)| Source { name, text }).collect())
 }
 
-fn route(topic: &config::Topic) -> anyhow::Result<Route> {
-    let field = |field: &config::Field| Field {
-        path: Path::parse(&field.path),
-        quantity: field.quantity,
-        unit: field.unit,
-    };
+fn route(topic: &config::Topic, codecs: &[config::Codec]) -> anyhow::Result<Route> {
     let time = |time: &config::TimeField| TimeField {
         path: Path::parse(&time.path),
         unit: match time.unit {
@@ -132,24 +134,72 @@ fn route(topic: &config::Topic) -> anyhow::Result<Route> {
             config::TimeUnit::Rfc3339 => TimeUnit::Rfc3339,
         },
     };
-    let format = match topic.format {
-        config::Format::Json => Format::Json,
-        config::Format::JsonArray => Format::JsonArray,
-        config::Format::SenmlJson => Format::SenmlJson,
-        config::Format::SenmlCbor => Format::SenmlCbor,
-        config::Format::Number => Format::Number,
-        config::Format::State => Format::State,
+    let (format, server) = match topic.format {
+        // What a network server has decoded is an object; what it has not, the codec reads.
+        config::Format::Json | config::Format::Codec => (Format::Json, None),
+        config::Format::JsonArray => (Format::JsonArray, None),
+        config::Format::SenmlJson => (Format::SenmlJson, None),
+        config::Format::SenmlCbor => (Format::SenmlCbor, None),
+        config::Format::Number => (Format::Number, None),
+        config::Format::State => (Format::State, None),
+        config::Format::ChirpStack => (Format::Json, Some(Server::ChirpStack)),
+        config::Format::TheThingsStack => (Format::Json, Some(Server::TheThings)),
+        config::Format::Helium => (Format::Json, Some(Server::Helium)),
+        config::Format::Meshtastic => (Format::Json, Some(Server::Meshtastic)),
     };
+    let named = codecs.iter().find(|codec| Some(&codec.name) == topic.codec.as_ref());
+    let codec = named.map(codec_map);
+    let of_topic = || PayloadMap {
+        format,
+        fields: topic.fields.iter().map(field).collect(),
+        time: topic.time.as_ref().map(time),
+    };
+    let is_bytes = topic.format == config::Format::Codec;
     Ok(Route {
         template: Template::parse(&topic.template)
             .with_context(|| format!("topic {}", topic.template))?,
-        map: PayloadMap {
-            format,
-            fields: topic.fields.iter().map(field).collect(),
-            time: topic.time.as_ref().map(time),
-        },
         from: topic.from.clone(),
+        encoding: match topic.encoding {
+            config::Encoding::Raw => Encoding::Raw,
+            config::Encoding::Hex => Encoding::Hex,
+            config::Encoding::Base64 => Encoding::Base64,
+        },
+        server,
+        map: codec.clone().filter(|_| is_bytes).unwrap_or_else(of_topic),
+        codec,
     })
+}
+
+fn field(field: &config::Field) -> Field {
+    Field { path: Path::parse(&field.path), quantity: field.quantity, unit: field.unit }
+}
+
+/// Returns how a codec reads bytes.
+#[must_use]
+pub fn codec_map(codec: &config::Codec) -> PayloadMap {
+    let slot = |slot: &config::Slot| Slot {
+        bit: slot.bit,
+        bits: slot.bits,
+        number: match slot.number {
+            config::Number::Unsigned => Number::Unsigned,
+            config::Number::Signed => Number::Signed,
+            config::Number::Float => Number::Float,
+        },
+        order: if slot.little { Order::Little } else { Order::Big },
+        scale: slot.scale,
+        add: slot.add,
+        missing: slot.missing.map(u64::from),
+        port: slot.port,
+        when: slot.when.map(|(byte, is)| When { byte, is }),
+    };
+    PayloadMap {
+        format: match &codec.kind {
+            config::CodecKind::CayenneLpp => Format::CayenneLpp,
+            config::CodecKind::Binary(slots) => Format::Binary(slots.iter().map(slot).collect()),
+        },
+        fields: codec.fields.iter().map(field).collect(),
+        time: None,
+    }
 }
 
 fn wording(config: &Config) -> anyhow::Result<Wording> {

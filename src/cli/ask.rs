@@ -163,7 +163,13 @@ fn heard_but_not_declared(status: &Value) {
             text(node, "topic"),
             text(node, "sample")
         ));
-        print::line(&format!("  [node.{}]", text(node, "node")));
+        let name = text(node, "node");
+        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+        if name.chars().all(is_name) && !name.chars().all(|c| c.is_ascii_hexdigit()) {
+            print::line(&format!("  [node.{name}]"));
+        } else {
+            print::line(&format!("  [node.NAME]\n  heard_as = [\"{name}\"]"));
+        }
         print::line("  place = \"?\"\n  interval = \"10 min\"");
     }
 }

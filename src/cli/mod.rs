@@ -2,6 +2,7 @@
 
 mod ask;
 mod daemon;
+mod decode;
 mod demo;
 mod people;
 mod print;
@@ -122,6 +123,9 @@ enum Command {
     /// Run history through today's rules and print what would have been sent
     #[command(after_help = replay::HELP)]
     Replay(replay::Replay),
+    /// Read a payload as the gateway would
+    #[command(after_help = decode::HELP)]
+    Decode(decode::Decode),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -167,6 +171,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Deliveries { warning } => ask::deliveries(&cli.config, warning, style),
         Command::Balance => ask::balance(&cli.config, style),
         Command::Replay(replay) => replay::run(&cli.config, &replay, style),
+        Command::Decode(decode) => decode::run(&cli.config, &decode, style),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "kengele", &mut std::io::stdout());
             Ok(())

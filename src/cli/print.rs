@@ -75,7 +75,7 @@ pub(crate) fn diagnostics(faults: &[Diagnostic], style: Style) {
     let errors = faults.iter().filter(|f| f.severity == Severity::Error).count();
     let warnings = faults.len() - errors;
     if !faults.is_empty() {
-        eprintln!("{errors} errors, {warnings} warnings");
+        eprintln!("{}, {}", count(errors, "error"), count(warnings, "warning"));
     }
 }
 

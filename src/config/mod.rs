@@ -5,6 +5,7 @@
 //! `docs/configuration.md` all come from there. What is wrong in one place hides nothing that is wrong in another.
 
 mod amount;
+mod codec;
 mod condition;
 mod diagnostic;
 mod document;
@@ -31,9 +32,9 @@ pub use estimate::telling_time;
 pub use files::read_sources;
 pub use reference::{KeyReference, TableReference, reference};
 pub use settings::{
-    Area, Balance, Broker, Config, Credential, Field, Format, Gateway, Listener, ListenerLimits,
-    Modem, Price, Protocol, Rate, RoleSettings, SegmentCount, Sms, SmsProvider, TextReport,
-    TimeField, TimeUnit, Timezone, TlsFiles, Topic, Webhook,
+    Area, Balance, Broker, Codec, CodecKind, Config, Credential, Encoding, Field, Format, Gateway,
+    Listener, ListenerLimits, Modem, Number, Price, Protocol, Rate, RoleSettings, SegmentCount,
+    Slot, Sms, SmsProvider, TextReport, TimeField, TimeUnit, Timezone, TlsFiles, Topic, Webhook,
 };
 
 use crate::domain::recipient::Role;
@@ -157,8 +158,10 @@ fn check(
     let roles = people::roles(root, &modems, &providers, faults);
     let listener = mqtt::listener(root, &nodes, faults);
     let brokers = mqtt::brokers(root, &gateway.name, faults);
-    let topics = topic::topics(root, &mqtt::link_names(&brokers, listener.as_ref()), faults);
-    topic::unheard(root, &topics, &nodes, faults);
+    let codecs = codec::codecs(root, faults);
+    let links = mqtt::link_names(&brokers, listener.as_ref());
+    let topics = topic::topics(root, &links, &codecs, faults);
+    topic::unheard(root, &topics, &codecs, &nodes, faults);
     let mut book = RuleBook { version: version(sources), nodes, rules: Vec::new() };
     let known = Known {
         areas: areas.iter().map(|area| area.name.as_str()).collect(),
@@ -181,6 +184,7 @@ fn check(
         listener,
         brokers,
         topics,
+        codecs,
         areas,
         roles,
         modems,

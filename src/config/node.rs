@@ -8,6 +8,7 @@ use super::section::Section;
 use crate::domain::node::{Counter, Node, Sensor, Step};
 use crate::domain::quantity::Quantity;
 use crate::domain::reading::NodeName;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Intervals after which a node that says nothing else is silent: two lost reports are no news.
@@ -15,7 +16,38 @@ const SILENT_INTERVALS: u32 = 3;
 
 /// Reads `[node.NAME]`.
 pub(super) fn nodes(root: &Section<'_>, faults: &Faults<'_>) -> Vec<Node> {
-    root.named("node").iter().map(|section| node(section, faults)).collect()
+    let sections = root.named("node");
+    names_twice(&sections, faults);
+    sections.iter().map(|section| node(section, faults)).collect()
+}
+
+/// Reports other names of a node that are those of another.
+fn names_twice(sections: &[Section<'_>], faults: &Faults<'_>) {
+    let mut owners: BTreeMap<String, &str> =
+        sections.iter().map(|section| (section.name.to_owned(), section.name)).collect();
+    for section in sections {
+        for (name, place) in section.list::<String>("heard_as") {
+            if let Some(owner) = owners.insert(as_heard(&name), section.name) {
+                let help = "each name belongs to one node";
+                let whose = if owner == name {
+                    format!("\"{name}\" is the name of a node")
+                } else {
+                    format!("\"{name}\" is how \"{owner}\" is heard")
+                };
+                faults.error(place, whose, help);
+            }
+        }
+    }
+}
+
+fn heard_as(section: &Section<'_>) -> Box<[String]> {
+    section.list::<String>("heard_as").iter().map(|(name, _)| as_heard(name)).collect()
+}
+
+/// Returns a name as sources give it: a DevEUI in small letters.
+fn as_heard(name: &str) -> String {
+    let is_eui = name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_eui { name.to_ascii_lowercase() } else { name.to_owned() }
 }
 
 fn node(section: &Section<'_>, faults: &Faults<'_>) -> Node {
@@ -42,6 +74,7 @@ fn node(section: &Section<'_>, faults: &Faults<'_>) -> Node {
     Node {
         place: section.opt("place").unwrap_or_else(|| name.clone()),
         name: NodeName(name.into()),
+        heard_as: heard_as(section),
         interval,
         silent_after,
         late_after: section.opt("late_after").unwrap_or(silent_after),

@@ -77,6 +77,7 @@ fn kind_text(kind: &Kind) -> String {
         Kind::Path => "path".to_owned(),
         Kind::Bool => "`true` or `false`".to_owned(),
         Kind::Whole(low, high) => format!("{low} to {high}"),
+        Kind::Number => "number".to_owned(),
         Kind::Duration | Kind::Span => "duration".to_owned(),
         Kind::Rate => "rate".to_owned(),
         Kind::Size => "size".to_owned(),

@@ -219,6 +219,7 @@ fn check(kind: &Kind, written: &Written<'_>, faults: &Faults<'_>) {
         | Kind::Path
         | Kind::Bool
         | Kind::Whole(..)
+        | Kind::Number
         | Kind::Duration
         | Kind::Span
         | Kind::Rate
@@ -245,6 +246,7 @@ fn check_value(kind: &Kind, value: &DeValue<'_>) -> Result<(), Complaint> {
                 if value.is_str() { "write it without quotes" } else { "choose one between them" },
             ),
         },
+        Kind::Number => f64::read(value).map(drop),
         Kind::Duration => Duration::read(value).map(drop),
         Kind::Span if Duration::read(value)?.is_zero() => {
             complain("this must be longer than zero", "write such as \"15 min\"")
@@ -392,6 +394,24 @@ impl Read for u32 {
         match integer.and_then(|n| u32::from_str_radix(n.as_str(), n.radix()).ok()) {
             Some(number) => Ok(number),
             None => wrong_type(value, "a whole number", "write it without quotes"),
+        }
+    }
+}
+
+impl Read for f64 {
+    fn read(value: &DeValue<'_>) -> Result<Self, Complaint> {
+        let written = match value {
+            DeValue::Integer(number) => number.to_string(),
+            DeValue::Float(number) => number.to_string(),
+            DeValue::String(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => String::new(),
+        };
+        match written.replace('_', "").parse() {
+            Ok(number) if Self::is_finite(number) => Ok(number),
+            Ok(_) | Err(_) => wrong_type(value, "a number", "write such as 0.1, without quotes"),
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct Config {
     pub topics: Vec<Topic>,
     /// Areas that can be warned.
     pub areas: Vec<Area>,
+    /// How the bytes of devices become values.
+    pub codecs: Vec<Codec>,
     /// Roles of recipients, each with its channels.
     pub roles: Vec<RoleSettings>,
     /// Modems.
@@ -219,6 +221,76 @@ pub struct Topic {
     pub time: Option<TimeField>,
     /// Names of the brokers that it holds for, and `listener`; empty: all.
     pub from: Vec<String>,
+    /// Name of the codec that reads the bytes.
+    pub codec: Option<String>,
+    /// How those bytes are written.
+    pub encoding: Encoding,
+}
+
+/// How bytes are written in a payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    /// As they are.
+    #[default]
+    Raw,
+    /// In hexadecimal digits.
+    Hex,
+    /// In base64.
+    Base64,
+}
+
+/// `[codec.NAME]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Codec {
+    /// Its name.
+    pub name: String,
+    /// What the bytes are.
+    pub kind: CodecKind,
+    /// The values.
+    pub fields: Vec<Field>,
+}
+
+/// What the bytes of a device are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CodecKind {
+    /// Cayenne LPP.
+    CayenneLpp,
+    /// Numbers at places of their own, one for each field.
+    Binary(Vec<Slot>),
+}
+
+/// Where a number stands in the bytes, and how it becomes a value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slot {
+    /// First bit, from the most significant of the first byte.
+    pub bit: u32,
+    /// How many bits, 1 to 64.
+    pub bits: u32,
+    /// What the number is.
+    pub number: Number,
+    /// The least significant byte comes first.
+    pub little: bool,
+    /// Multiplier.
+    pub scale: f64,
+    /// Added then.
+    pub add: f64,
+    /// The number that says that there is no value.
+    pub missing: Option<u32>,
+    /// The only port with this value.
+    pub port: Option<u8>,
+    /// A byte, and what it must be.
+    pub when: Option<(u32, u8)>,
+}
+
+/// What a number is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Number {
+    /// Zero or more.
+    Unsigned,
+    /// Two's complement.
+    Signed,
+    /// IEEE 754.
+    Float,
 }
 
 /// What a payload is.
@@ -237,6 +309,24 @@ pub enum Format {
     /// The state of one entity, as Home Assistant, Tasmota and ESPHome publish it: a number, or a word such as
     /// `unavailable`.
     State,
+    /// Bytes that a codec reads.
+    Codec,
+    /// Events of ChirpStack 4.
+    ChirpStack,
+    /// Events of The Things Stack 3.
+    TheThingsStack,
+    /// Events of Helium's console.
+    Helium,
+    /// Packets of Meshtastic.
+    Meshtastic,
+}
+
+impl Format {
+    /// Returns whether payloads are events that wrap what a device said.
+    #[must_use]
+    pub const fn is_event(self) -> bool {
+        matches!(self, Self::ChirpStack | Self::TheThingsStack | Self::Helium | Self::Meshtastic)
+    }
 }
 
 /// One value of a payload.

@@ -2,28 +2,38 @@
 
 use super::amount;
 use super::document::{Faults, Place};
-use super::keys::FORMATS;
+use super::keys::{ENCODINGS, FORMATS};
 use super::measure::quantity_at;
 use super::pattern::TopicTemplate;
 use super::people::unknown;
 use super::section::Section;
-use super::settings::{Field, Format, TimeField, TimeUnit, Topic};
+use super::settings::{Codec, Encoding, Field, Format, TimeField, TimeUnit, Topic};
 use crate::domain::node::Node;
 use crate::domain::quantity::{Quantity, Unit};
 use std::collections::BTreeMap;
 
 /// Formats in the order of [`FORMATS`].
-const FORMAT_ORDER: [Format; 6] = [
+const FORMAT_ORDER: [Format; 11] = [
     Format::Json,
     Format::JsonArray,
     Format::SenmlJson,
     Format::SenmlCbor,
     Format::Number,
     Format::State,
+    Format::Codec,
+    Format::ChirpStack,
+    Format::TheThingsStack,
+    Format::Helium,
+    Format::Meshtastic,
 ];
 
 /// Reads `[[topic]]`; `links` are the names by which it can say where it holds.
-pub(super) fn topics(root: &Section<'_>, links: &[String], faults: &Faults<'_>) -> Vec<Topic> {
+pub(super) fn topics(
+    root: &Section<'_>,
+    links: &[String],
+    codecs: &[Codec],
+    faults: &Faults<'_>,
+) -> Vec<Topic> {
     let mut topics: Vec<Topic> = Vec::new();
     let links: Vec<&str> = links.iter().map(String::as_str).collect();
     for section in root.tables("topic") {
@@ -52,13 +62,16 @@ pub(super) fn topics(root: &Section<'_>, links: &[String], faults: &Faults<'_>) 
             let help = "use format \"number\" or \"state\", or remove {quantity}";
             faults.error(place, "a payload of several values names them itself", help);
         }
+        let codec = codec(&section, format, codecs, faults);
         let fields = if one_value && !names_quantity {
             whole_payload(&section, faults).into_iter().collect()
         } else {
-            fields(&section, format, names_quantity, faults)
+            let may_be_none = names_quantity || format == Format::Codec || codec.is_some();
+            fields(&section, format, may_be_none, faults)
         };
         let time = time(&section, format, faults);
-        topics.push(Topic { template: written, format, fields, time, from });
+        let encoding = encoding(&section, format, faults);
+        topics.push(Topic { template: written, format, fields, time, from, codec, encoding });
     }
     topics
 }
@@ -67,6 +80,53 @@ fn format(section: &Section<'_>) -> Option<Format> {
     let word: String = section.opt("format")?;
     let at = FORMATS.iter().position(|known| *known == word)?;
     FORMAT_ORDER.get(at).copied()
+}
+
+/// Reads which codec is meant.
+fn codec(
+    section: &Section<'_>,
+    format: Format,
+    codecs: &[Codec],
+    faults: &Faults<'_>,
+) -> Option<String> {
+    let Some(name) = section.opt::<String>("codec") else {
+        if format == Format::Codec {
+            let help = "add `codec = \"NAME\"`, and a [codec.NAME]";
+            faults.missing(section.place, "the topic does not say how its bytes are read", help);
+        }
+        return None;
+    };
+    if format == Format::Codec && section.written("field").is_some() {
+        let help = "write them in the [codec.NAME]";
+        faults.error(section.key_place("field"), "the codec says which values there are", help);
+    }
+    if !matches!(
+        format,
+        Format::Codec | Format::ChirpStack | Format::TheThingsStack | Format::Helium
+    ) {
+        let help = "use format \"codec\", or remove it";
+        faults.error(section.key_place("codec"), "payloads of this format need no codec", help);
+    }
+    let known: Vec<&str> = codecs.iter().map(|codec| codec.name.as_str()).collect();
+    if !known.contains(&name.as_str()) {
+        unknown(faults, section.place_of("codec"), "codec", &name, &known);
+    }
+    Some(name)
+}
+
+fn encoding(section: &Section<'_>, format: Format, faults: &Faults<'_>) -> Encoding {
+    if format != Format::Codec && section.written("encoding").is_some() {
+        let help = "remove it: only format \"codec\" has it";
+        faults.error(
+            section.key_place("encoding"),
+            "this format says itself how it is written",
+            help,
+        );
+    }
+    let word: String = section.get("encoding");
+    let order = [Encoding::Raw, Encoding::Hex, Encoding::Base64];
+    let at = ENCODINGS.iter().position(|known| *known == word);
+    at.and_then(|at| order.get(at).copied()).unwrap_or_default()
 }
 
 /// Reports templates before this one that would take its publications too.
@@ -122,7 +182,7 @@ fn unit_at(section: &Section<'_>, quantity: Quantity, faults: &Faults<'_>) -> Op
 fn fields(
     section: &Section<'_>,
     format: Format,
-    names_quantity: bool,
+    may_be_none: bool,
     faults: &Faults<'_>,
 ) -> Vec<Field> {
     for key in ["quantity", "unit"] {
@@ -131,9 +191,9 @@ fn fields(
             faults.error(section.key_place(key), "there are several values", help);
         }
     }
-    let pointers = matches!(format, Format::Json | Format::JsonArray);
+    let pointers = matches!(format, Format::Json | Format::JsonArray) || format.is_event();
     let written = section.named("field");
-    if written.is_empty() && !names_quantity {
+    if written.is_empty() && !may_be_none {
         let help =
             "add such as [topic.field] level = { quantity = \"water_level\", unit = \"cm\" }";
         faults.missing(section.place, "the topic has no fields", help);
@@ -141,19 +201,32 @@ fn fields(
     written
         .iter()
         .filter_map(|field| {
-            let path = if !pointers || field.name.starts_with('/') {
-                field.name.to_owned()
-            } else {
-                // RFC 6901 §3: `~` and `/` are escaped in a pointer.
-                format!("/{}", field.name.replace('~', "~0").replace('/', "~1"))
-            };
-            if pointers {
-                check_pointer(&path, field.place, faults);
-            }
-            let quantity = quantity_at(field, "quantity", faults)?;
-            Some(Field { path, quantity, unit: unit_at(field, quantity, faults)? })
+            let path = if pointers { pointer(field, faults) } else { field.name.to_owned() };
+            let (quantity, unit) = quantity_and_unit(field, faults)?;
+            Some(Field { path, quantity, unit })
         })
         .collect()
+}
+
+/// Reads what a field measures.
+pub(super) fn quantity_and_unit(
+    field: &Section<'_>,
+    faults: &Faults<'_>,
+) -> Option<(Quantity, Unit)> {
+    let quantity = quantity_at(field, "quantity", faults)?;
+    Some((quantity, unit_at(field, quantity, faults)?))
+}
+
+/// Returns the name of a field as a JSON pointer.
+pub(super) fn pointer(field: &Section<'_>, faults: &Faults<'_>) -> String {
+    let path = if field.name.starts_with('/') {
+        field.name.to_owned()
+    } else {
+        // RFC 6901 §3: `~` and `/` are escaped in a pointer.
+        format!("/{}", field.name.replace('~', "~0").replace('/', "~1"))
+    };
+    check_pointer(&path, field.place, faults);
+    path
 }
 
 /// Reports `~` that stands for nothing: RFC 6901 §3.
@@ -169,7 +242,8 @@ fn time(section: &Section<'_>, format: Format, faults: &Faults<'_>) -> Option<Ti
     let path: String = section.opt("time")?;
     let place = section.place_of("time");
     if !matches!(format, Format::Json | Format::JsonArray) {
-        let help = "remove it: SenML carries its own time, a number alone has none";
+        let help =
+            "remove it: SenML and network servers say the time themselves, a number alone has none";
         faults.error(section.key_place("time"), "this format has no member for the time", help);
         return None;
     }
@@ -185,13 +259,24 @@ fn time(section: &Section<'_>, format: Format, faults: &Faults<'_>) -> Option<Ti
 }
 
 /// Warns of sensors whose readings no topic can bring.
-pub(super) fn unheard(root: &Section<'_>, topics: &[Topic], nodes: &[Node], faults: &Faults<'_>) {
+pub(super) fn unheard(
+    root: &Section<'_>,
+    topics: &[Topic],
+    codecs: &[Codec],
+    nodes: &[Node],
+    faults: &Faults<'_>,
+) {
     // A topic that names the quantity can name any.
     if topics.iter().any(|topic| topic.template.contains("{quantity}")) {
         return;
     }
     let brought = |quantity| {
-        topics.iter().flat_map(|topic| &topic.fields).any(|field| field.quantity == quantity)
+        let of_codecs = codecs.iter().flat_map(|codec| &codec.fields);
+        let mut fields = topics.iter().flat_map(|topic| &topic.fields).chain(of_codecs);
+        // Network servers say how the battery is.
+        fields.any(|field| field.quantity == quantity)
+            || quantity == Quantity::BatteryLevel
+                && topics.iter().any(|topic| topic.format.is_event())
     };
     let places: BTreeMap<&str, Place> = root.named_places("node").into_iter().collect();
     for node in nodes {

@@ -9,6 +9,8 @@ use std::time::Duration;
 pub struct Node {
     /// Its name.
     pub name: NodeName,
+    /// Other names under which sources hear it, such as its DevEUI.
+    pub heard_as: Box<[String]>,
     /// Where it stands, in words for people.
     pub place: String,
     /// How often it promises to report.

@@ -275,6 +275,7 @@ mod tests {
             version: "v".into(),
             nodes: vec![Node {
                 name: NodeName("up".into()),
+                heard_as: Box::default(),
                 place: "Upper bridge".into(),
                 interval: Duration::from_mins(5),
                 silent_after: Duration::from_mins(30),

@@ -1,11 +1,15 @@
 //! From a frame to a node and what it said.
 
 use crate::domain::frame::{Frame, Origin};
+use crate::domain::node::Node;
+use crate::domain::quantity::Quantity;
 use crate::domain::reading::Measurement;
 use crate::domain::rule::{NodeIndex, RuleBook};
-use crate::wire::payload::{DecodeError, PayloadMap};
+use crate::wire::network_server::{Event, Server};
+use crate::wire::payload::{About, DecodeError, PayloadMap};
+use crate::wire::text::{self, Encoding};
 use crate::wire::topic::Template;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Topics whose meaning is remembered; beyond that all are looked up anew.
@@ -20,26 +24,37 @@ const SAMPLE_BYTES_MAX: usize = 256;
 pub struct Route {
     /// Which topics.
     pub template: Template,
-    /// How their payloads are read.
-    pub map: PayloadMap,
     /// Names of the brokers that it holds for; empty is all.
     pub from: Vec<String>,
+    /// How the bytes of a payload are written.
+    pub encoding: Encoding,
+    /// Who wraps payloads in events of its own.
+    pub server: Option<Server>,
+    /// How payloads are read; of a server's events, the values that it has decoded itself.
+    pub map: PayloadMap,
+    /// How the bytes in a server's events are read, where it has not decoded them.
+    pub codec: Option<PayloadMap>,
 }
 
 /// Finds the node that a frame speaks of, and reads what it says.
 #[derive(Debug, Default)]
-pub(super) struct Decoder {
+pub struct Decoder {
     routes: Vec<Route>,
     nodes: HashMap<String, NodeIndex>,
-    known: HashMap<(Arc<str>, Arc<str>), Meaning>,
+    with_battery: HashSet<NodeIndex>,
+    known: HashMap<(Arc<str>, Arc<str>), Option<Meaning>>,
     heard: BTreeMap<String, Heard>,
 }
 
+/// What a topic says.
 #[derive(Clone, Debug)]
-enum Meaning {
-    Nothing,
-    Undeclared { node: String },
-    Node { node: NodeIndex, route: usize, quantity: Option<String> },
+struct Meaning {
+    route: usize,
+    /// The node's name as it stands there.
+    name: String,
+    /// The node, if it is declared.
+    node: Option<NodeIndex>,
+    quantity: Option<String>,
 }
 
 /// A node that is heard but not declared.
@@ -57,9 +72,16 @@ pub struct Heard {
 
 /// What a frame came to.
 #[derive(Debug)]
-pub(super) enum Decoded {
+pub enum Decoded {
     /// A declared node said this; the measurements are in the buffer.
-    Heard { node: NodeIndex, troubles: Vec<String> },
+    Heard {
+        /// Which.
+        node: NodeIndex,
+        /// What is wrong with the values that could not be read beside those that could.
+        troubles: Vec<String>,
+    },
+    /// An event without a reading, such as that a node joined.
+    Nothing,
     /// No template describes its topic.
     NoTemplate,
     /// Its node is not declared.
@@ -68,19 +90,79 @@ pub(super) enum Decoded {
     Unreadable(DecodeError),
 }
 
+/// What a payload says, besides the measurements.
+struct Told {
+    /// Who says it, where the topic does not.
+    node: Option<String>,
+    troubles: Vec<String>,
+    battery_level: Option<f64>,
+}
+
+impl Route {
+    /// Reads a payload into `measurements`; `None` when it is an event that says nothing.
+    fn read(
+        &self,
+        payload: &[u8],
+        quantity: Option<&str>,
+        measurements: &mut Vec<Measurement>,
+    ) -> Result<Option<Told>, DecodeError> {
+        let Some(server) = self.server else {
+            let about = About { quantity, port: None };
+            let bytes = text::decode(self.encoding, payload)?;
+            let troubles = self.map.decode(&bytes, about, measurements)?;
+            return Ok(Some(Told { node: None, troubles, battery_level: None }));
+        };
+        let uplink = match server.read(payload)? {
+            Event::Uplink(uplink) => uplink,
+            Event::Status { battery_level: None } | Event::Other => return Ok(None),
+            Event::Status { battery_level } => {
+                return Ok(Some(Told { node: None, troubles: Vec::new(), battery_level }));
+            }
+        };
+        let about = About { quantity, port: Some(uplink.port) };
+        let troubles = match (&uplink.object, &self.codec) {
+            (Some(object), _) => self.map.decode(object.get().as_bytes(), about, measurements)?,
+            (None, Some(codec)) => codec.decode(&uplink.payload, about, measurements)?,
+            // Nothing but frame counters and the like.
+            (None, None) if uplink.payload.is_empty() => Vec::new(),
+            (None, None) => return Err(DecodeError::NotDecoded { length: uplink.payload.len() }),
+        };
+        for measurement in measurements.iter_mut() {
+            measurement.stamp = measurement.stamp.or(uplink.stamp);
+        }
+        Ok(Some(Told { node: uplink.node, troubles, battery_level: uplink.battery_level }))
+    }
+}
+
 impl Decoder {
-    pub(super) fn new(routes: Vec<Route>, book: &RuleBook) -> Self {
-        let names = book.nodes.iter().map(|node| node.name.0.to_string());
-        let nodes = names.zip((0..).map(NodeIndex)).collect();
-        Self { routes, nodes, known: HashMap::new(), heard: BTreeMap::new() }
+    /// Makes one that knows the nodes of `book`.
+    #[must_use]
+    pub fn new(routes: Vec<Route>, book: &RuleBook) -> Self {
+        let indices = || book.nodes.iter().zip((0..).map(NodeIndex));
+        let names = indices().flat_map(|(node, index)| {
+            let names = std::iter::once(&*node.name.0).chain(node.heard_as.iter().map(|n| &**n));
+            names.map(move |name| (name.to_owned(), index))
+        });
+        let measures_battery = |node: &Node| {
+            node.sensors.iter().any(|sensor| sensor.quantity == Quantity::BatteryLevel)
+        };
+        let with_battery = indices().filter(|(node, _)| measures_battery(node));
+        Self {
+            routes,
+            nodes: names.collect(),
+            with_battery: with_battery.map(|(_, index)| index).collect(),
+            known: HashMap::new(),
+            heard: BTreeMap::new(),
+        }
     }
 
-    pub(super) fn heard(&self) -> impl Iterator<Item = &Heard> {
+    /// Returns the nodes that were heard and are not declared.
+    pub fn heard(&self) -> impl Iterator<Item = &Heard> {
         self.heard.values()
     }
 
     /// Reads a frame into `measurements`, which it empties first.
-    pub(super) fn decode(&mut self, frame: &Frame, measurements: &mut Vec<Measurement>) -> Decoded {
+    pub fn decode(&mut self, frame: &Frame, measurements: &mut Vec<Measurement>) -> Decoded {
         measurements.clear();
         let Origin::Mqtt { link, topic, .. } = &frame.origin;
         let key = (Arc::clone(link), Arc::clone(topic));
@@ -91,39 +173,60 @@ impl Decoder {
             let meaning = self.meaning(link, topic);
             self.known.insert(key.clone(), meaning);
         }
-        match self.known.get(&key) {
-            None | Some(Meaning::Nothing) => Decoded::NoTemplate,
-            Some(Meaning::Undeclared { node }) => {
-                let node = node.clone();
-                self.note(node, topic, &frame.payload);
-                Decoded::Undeclared
-            }
-            Some(Meaning::Node { node, route, quantity }) => {
-                let Some(route) = self.routes.get(*route) else { return Decoded::NoTemplate };
-                match route.map.decode(&frame.payload, quantity.as_deref(), measurements) {
-                    Ok(troubles) => Decoded::Heard { node: *node, troubles },
-                    Err(error) => Decoded::Unreadable(error),
-                }
-            }
+        let meaning = self.known.get(&key).and_then(Option::as_ref);
+        let Some((meaning, route)) = meaning.and_then(|m| Some((m, self.routes.get(m.route)?)))
+        else {
+            return Decoded::NoTemplate;
+        };
+        // What an undeclared node says is not worth reading, unless only that tells who it is.
+        if meaning.node.is_none() && route.server != Some(Server::Meshtastic) {
+            let name = meaning.name.clone();
+            return self.undeclared(name, topic, &frame.payload);
         }
+        let told = match route.read(&frame.payload, meaning.quantity.as_deref(), measurements) {
+            Ok(Some(told)) => told,
+            Ok(None) => return Decoded::Nothing,
+            Err(error) => return Decoded::Unreadable(error),
+        };
+        let node = match &told.node {
+            None => meaning.node,
+            Some(name) => self.nodes.get(name).copied(),
+        };
+        let Some(node) = node else {
+            let name = told.node.unwrap_or_else(|| meaning.name.clone());
+            return self.undeclared(name, topic, &frame.payload);
+        };
+        if let Some(value) = told.battery_level.filter(|_| self.with_battery.contains(&node)) {
+            let quantity = Quantity::BatteryLevel;
+            measurements.push(Measurement { quantity, value, stamp: None });
+        }
+        Decoded::Heard { node, troubles: told.troubles }
     }
 
-    fn meaning(&self, link: &str, topic: &str) -> Meaning {
+    fn meaning(&self, link: &str, topic: &str) -> Option<Meaning> {
         let mut undeclared = None;
         for (place, route) in self.routes.iter().enumerate() {
             if !route.from.is_empty() && route.from.iter().all(|from| from != link) {
                 continue;
             }
             let Some(found) = route.template.matches(topic) else { continue };
-            match self.nodes.get(found.node) {
-                Some(node) => {
-                    let quantity = found.quantity.map(str::to_owned);
-                    return Meaning::Node { node: *node, route: place, quantity };
-                }
-                None => undeclared = undeclared.or(Some(found.node.to_owned())),
+            let meaning = Meaning {
+                route: place,
+                name: found.node.to_owned(),
+                node: self.nodes.get(found.node).copied(),
+                quantity: found.quantity.map(str::to_owned),
+            };
+            if meaning.node.is_some() {
+                return Some(meaning);
             }
+            undeclared = undeclared.or(Some(meaning));
         }
-        undeclared.map_or(Meaning::Nothing, |node| Meaning::Undeclared { node })
+        undeclared
+    }
+
+    fn undeclared(&mut self, node: String, topic: &str, payload: &[u8]) -> Decoded {
+        self.note(node, topic, payload);
+        Decoded::Undeclared
     }
 
     fn note(&mut self, node: String, topic: &str, payload: &[u8]) {

@@ -6,7 +6,7 @@
 
 mod decode;
 
-pub use decode::{Heard, Route};
+pub use decode::{Decoded, Decoder, Heard, Route};
 
 use crate::domain::engine::{Effect, Engine, Input};
 use crate::domain::frame::{Envelope, Origin, Outcome, Receipt};
@@ -20,7 +20,6 @@ use crate::store::{self, Kind, NewDelivery, Store, Turn, Undecoded};
 use crate::supervise::Stop;
 use crate::telemetry::{News, Telemetry};
 use crate::wire::segment;
-use decode::{Decoded, Decoder};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -292,6 +291,7 @@ impl Pipeline {
                 self.engage(Input::Heard { node, measurements, redelivered }, round);
                 Outcome::Committed
             }
+            Decoded::Nothing => Outcome::Committed,
             Decoded::NoTemplate => {
                 counters.no_template.add(1);
                 Outcome::Committed

@@ -1,6 +1,7 @@
 //! Payload maps: what is wanted of a payload, and under which name it stands there.
 
-use super::{json, senml};
+use super::binary::Slot;
+use super::{cayenne_lpp, json, senml};
 use crate::domain::quantity::{Quantity, Unit};
 use crate::domain::reading::{Measurement, Stamp};
 use thiserror::Error;
@@ -22,7 +23,7 @@ pub struct PayloadMap {
 }
 
 /// What a payload is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Format {
     /// A JSON object.
     Json,
@@ -36,6 +37,19 @@ pub enum Format {
     Number,
     /// The state of one entity, as Home Assistant, Tasmota and ESPHome publish it: a number, or a word such as `unavailable`.
     State,
+    /// Cayenne LPP.
+    CayenneLpp,
+    /// Numbers at places of their own: one for each field.
+    Binary(Vec<Slot>),
+}
+
+/// What is known of a payload from around it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct About<'a> {
+    /// What the topic says that it measures.
+    pub quantity: Option<&'a str>,
+    /// The port on which a radio node sent it.
+    pub port: Option<u8>,
 }
 
 /// One value of a payload.
@@ -90,6 +104,12 @@ pub enum DecodeError {
     Nothing {
         /// What is wanted, and where it was looked for.
         wanted: Vec<String>,
+    },
+    /// A network server passed bytes on that it has no decoder for, and neither have we.
+    #[error("{length} bytes that the network server has not decoded: name a `codec` in the topic")]
+    NotDecoded {
+        /// How many.
+        length: usize,
     },
     /// What is wanted is there, but not in a form that can be read.
     #[error("{}", list(troubles))]
@@ -163,8 +183,8 @@ impl Found<'_> {
 }
 
 impl PayloadMap {
-    /// Reads a payload, and appends what is wanted of it. `quantity` is what the topic says of it. Returns what is
-    /// wrong with the values that could not be read beside those that could.
+    /// Reads a payload, and appends what is wanted of it. Returns what is wrong with the values that could not be read
+    /// beside those that could.
     ///
     /// # Errors
     ///
@@ -172,24 +192,34 @@ impl PayloadMap {
     pub fn decode(
         &self,
         payload: &[u8],
-        quantity: Option<&str>,
+        about: About<'_>,
         measurements: &mut Vec<Measurement>,
     ) -> Result<Vec<String>, DecodeError> {
         let before = measurements.len();
         let mut found = Found { measurements, troubles: Vec::new() };
-        let read = match self.format {
+        let read = match &self.format {
             Format::Json => json::object(self, payload, &mut found),
             Format::JsonArray => json::array(self, payload, &mut found),
             Format::SenmlJson => senml::from_json(self, payload, &mut found),
             Format::SenmlCbor => senml::from_cbor(self, payload, &mut found),
-            Format::Number | Format::State => self.number(payload, quantity, &mut found),
+            Format::Number | Format::State => self.number(payload, about.quantity, &mut found),
+            Format::CayenneLpp => {
+                self.cayenne_lpp(payload, &mut found);
+                Ok(())
+            }
+            Format::Binary(slots) => {
+                self.binary(slots, payload, about.port, &mut found);
+                Ok(())
+            }
         };
         let troubles = found.troubles;
         if let Err(error) = read {
             measurements.truncate(before);
             return Err(error);
         }
-        if measurements.len() > before {
+        // Where every value may be missing, a payload may hold none.
+        let may_be_empty = matches!(self.format, Format::Binary(_)) && troubles.is_empty();
+        if measurements.len() > before || may_be_empty {
             return Ok(troubles);
         }
         if troubles.is_empty() {
@@ -222,6 +252,37 @@ impl PayloadMap {
             }
         }
         Ok(())
+    }
+
+    fn cayenne_lpp(&self, payload: &[u8], found: &mut Found<'_>) {
+        let read = cayenne_lpp::read(payload, |item| {
+            let name = item.to_string();
+            for (part, value) in item.values() {
+                let wanted = self.fields.iter().find(|field| {
+                    let inner = field.path.part(1).unwrap_or_default();
+                    field.path.part(0) == Some(&name) && inner == part && field.path.depth() <= 2
+                });
+                if let Some(field) = wanted {
+                    found.value(field.quantity, field.unit, value, None);
+                }
+            }
+        });
+        if let Err(error) = read {
+            found.trouble(error.to_string());
+        }
+    }
+
+    fn binary(&self, slots: &[Slot], payload: &[u8], port: Option<u8>, found: &mut Found<'_>) {
+        for (field, slot) in self.fields.iter().zip(slots) {
+            match slot.read(payload, port) {
+                Ok(Some(value)) => found.value(field.quantity, field.unit, value, None),
+                Ok(None) => {}
+                Err(error) => {
+                    let name = field.path.part(0).unwrap_or_default();
+                    found.trouble(format!("{name} {error}"));
+                }
+            }
+        }
     }
 
     /// Returns what a payload that is one number measures: what the topic names, or the only thing it can be.
@@ -307,12 +368,16 @@ mod tests {
         }
     }
 
+    fn called(name: &str) -> About<'_> {
+        About { quantity: Some(name), port: None }
+    }
+
     fn read(
         map: &PayloadMap,
         payload: &str,
     ) -> (Vec<Measurement>, Result<Vec<String>, DecodeError>) {
         let mut measurements = Vec::new();
-        let result = map.decode(payload.as_bytes(), None, &mut measurements);
+        let result = map.decode(payload.as_bytes(), About::default(), &mut measurements);
         (measurements, result)
     }
 
@@ -368,17 +433,17 @@ mod tests {
     fn a_plain_number_is_what_the_topic_says_or_the_only_thing_it_can_be() {
         let mut number = map(Format::Number);
         let mut found = Vec::new();
-        number.decode(b" 240\n", None, &mut found).unwrap();
+        number.decode(b" 240\n", About::default(), &mut found).unwrap();
         assert!((found[0].value - 2.4).abs() < 1e-9);
-        number.decode(b"7", Some("rain"), &mut found).unwrap();
+        number.decode(b"7", called("rain"), &mut found).unwrap();
         assert_eq!(found[1].quantity, Quantity::Rain);
-        assert!(number.decode(b"7", Some("colour"), &mut found).is_err());
-        assert!(number.decode(b"inf", None, &mut found).is_err());
-        number.decode(b"NaN", None, &mut found).unwrap();
+        assert!(number.decode(b"7", called("colour"), &mut found).is_err());
+        assert!(number.decode(b"inf", About::default(), &mut found).is_err());
+        number.decode(b"NaN", About::default(), &mut found).unwrap();
         assert!(found[2].value.is_nan());
         number.format = Format::State;
         assert!(matches!(
-            number.decode(b"unavailable", None, &mut found),
+            number.decode(b"unavailable", About::default(), &mut found),
             Err(DecodeError::Troubles { .. })
         ));
     }
@@ -401,7 +466,7 @@ mod tests {
                 let map = map(format);
                 let mut found = Vec::new();
                 for payload in [&bytes[..], text.as_bytes()] {
-                    let _either = map.decode(payload, Some("rain"), &mut found).is_ok();
+                    let _either = map.decode(payload, called("rain"), &mut found).is_ok();
                     prop_assert!(found.len() <= 2 * MEASUREMENTS_MAX);
                 }
             }

@@ -299,7 +299,7 @@ mod tests {
     use super::*;
     use crate::domain::quantity::Quantity;
     use crate::domain::reading::Measurement;
-    use crate::wire::payload::{Field, Format, Path};
+    use crate::wire::payload::{About, Field, Format, Path};
 
     fn map(format: Format, fields: &[(&str, Quantity)]) -> PayloadMap {
         let field = |(name, quantity): &(&str, Quantity)| Field {
@@ -312,7 +312,7 @@ mod tests {
 
     fn read(map: &PayloadMap, payload: &[u8]) -> Vec<Measurement> {
         let mut found = Vec::new();
-        map.decode(payload, None, &mut found).unwrap();
+        map.decode(payload, About::default(), &mut found).unwrap();
         found
     }
 
@@ -364,7 +364,9 @@ mod tests {
     #[test]
     fn a_label_that_must_be_understood_and_is_not_costs_the_pack() {
         let map = map(Format::SenmlJson, &[("p", Quantity::Pressure)]);
-        let error = map.decode(br#"[{"n":"p","v":1,"x_":2}]"#, None, &mut Vec::new()).unwrap_err();
+        let error = map
+            .decode(br#"[{"n":"p","v":1,"x_":2}]"#, About::default(), &mut Vec::new())
+            .unwrap_err();
         assert!(error.to_string().contains("\"x_\""), "{error}");
     }
 

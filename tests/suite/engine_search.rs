@@ -70,6 +70,7 @@ impl World {
         };
         let node = Node {
             name: NodeName("gauge".into()),
+            heard_as: Box::default(),
             place: "Bridge".into(),
             interval: minutes(5),
             silent_after: minutes(SILENT_AFTER_MIN.unsigned_abs()),

@@ -20,6 +20,7 @@ mod http_sms;
 mod listener;
 mod modem_driver;
 mod modem_clients;
+mod network_servers;
 mod observed;
 mod outbox_search;
 mod peers;

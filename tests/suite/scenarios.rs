@@ -11,6 +11,7 @@ use kengele::domain::warning::{Level, NoticeKind, Reason};
 use kengele::sim::scenario::Scenario;
 use kengele::sim::village::{self, Places};
 use kengele::sim::world::World;
+use kengele::wire::payload::About;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -55,7 +56,11 @@ fn live(seed: u64, scenario: Scenario) -> Told {
         measurements.clear();
         if route
             .map
-            .decode(publication.payload.as_bytes(), captured.quantity, &mut measurements)
+            .decode(
+                publication.payload.as_bytes(),
+                About { quantity: captured.quantity, port: None },
+                &mut measurements,
+            )
             .is_err()
         {
             told.unreadable += 1;

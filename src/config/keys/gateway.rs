@@ -11,6 +11,7 @@ pub(in crate::config) static ROOT: Table = Table {
         optional("listener", Kind::Table(&mqtt::LISTENER), "The embedded MQTT listener."),
         optional("broker", Kind::Tables(&mqtt::BROKER), "MQTT brokers that others run."),
         optional("topic", Kind::Tables(&mqtt::TOPIC), "How publications become readings."),
+        optional("codec", Kind::Named(&mqtt::CODEC), "How the bytes of devices become values."),
         optional("node", Kind::Named(&rules::NODE), "Field units that report."),
         optional("area", Kind::Named(&rules::AREA), "Areas that can be warned."),
         optional("role", Kind::Named(&channels::ROLE), "Roles of recipients."),

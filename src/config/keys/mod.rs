@@ -7,7 +7,7 @@ mod mqtt;
 mod rules;
 
 pub(super) use gateway::ROOT;
-pub(super) use mqtt::FORMATS;
+pub(super) use mqtt::{ENCODINGS, FORMATS};
 
 /// A table of the configuration.
 #[derive(Debug)]
@@ -75,6 +75,8 @@ pub(super) enum Kind {
     Bool,
     /// A whole number between these.
     Whole(u32, u32),
+    /// A number, perhaps with a fraction.
+    Number,
     /// A time such as `"15 min"`; may be zero.
     Duration,
     /// A time longer than zero.

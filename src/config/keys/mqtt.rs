@@ -140,8 +140,22 @@ const BROKER_KEYS: &[Key] = &[
 ];
 
 /// Words of `format`, in the order of [`Format`](crate::config::Format).
-pub(in crate::config) const FORMATS: &[&str] =
-    &["json", "json_array", "senml_json", "senml_cbor", "number", "state"];
+pub(in crate::config) const FORMATS: &[&str] = &[
+    "json",
+    "json_array",
+    "senml_json",
+    "senml_cbor",
+    "number",
+    "state",
+    "codec",
+    "chirpstack",
+    "the_things_stack",
+    "helium",
+    "meshtastic",
+];
+
+/// Words of `encoding`, in the order of [`Encoding`](crate::config::Encoding).
+pub(in crate::config) const ENCODINGS: &[&str] = &["raw", "hex", "base64"];
 
 /// `[[topic]]`.
 pub(super) static TOPIC: Table = Table {
@@ -161,8 +175,21 @@ const TOPIC_KEYS: &[Key] = &[
     required(
         "format",
         Kind::OneOf(FORMATS),
-        "What a payload is: an object or an array of objects, a SenML pack, a number alone, or the \
-             state of one entity (Home Assistant, Tasmota, ESPHome).",
+        "What a payload is: an object or an array of objects, a SenML pack, a number alone, the state of one \
+             entity (Home Assistant, Tasmota, ESPHome), bytes that a `codec` reads, or an event of a network \
+             server.",
+    ),
+    optional(
+        "codec",
+        Kind::Name,
+        "The `[codec.NAME]` that reads the bytes: of format `codec`, and of events whose values the network \
+             server has not decoded itself.",
+    ),
+    default(
+        "encoding",
+        Kind::OneOf(ENCODINGS),
+        "\"raw\"",
+        "How the bytes of format `codec` are written.",
     ),
     default(
         "from",
@@ -184,6 +211,60 @@ const TOPIC_KEYS: &[Key] = &[
         "\"s\"",
         "How that time is written: seconds or milliseconds since 1970, or RFC 3339.",
     ),
+];
+
+/// `[codec.NAME]`.
+pub(super) static CODEC: Table = Table {
+    header: "[codec.NAME]",
+    doc: "How the bytes of one kind of device become values.",
+    keys: CODEC_KEYS,
+    also: None,
+};
+
+const CODEC_KEYS: &[Key] = &[
+    required(
+        "kind",
+        Kind::OneOf(&["cayenne_lpp", "binary"]),
+        "Cayenne LPP, or numbers at places of their own.",
+    ),
+    required("field", Kind::Named(&CODEC_FIELD), "The values."),
+];
+
+static CODEC_FIELD: Table = Table {
+    header: "[codec.NAME.field]",
+    doc: "One line a value. Of Cayenne LPP, NAME is the type and the channel, such as `temperature_3`, or \
+         `\"/gps_1/altitude\"` for a part; the other keys are for kind `binary`, where NAME is any word and \
+         value = number × `scale` + `add`.",
+    keys: CODEC_FIELD_KEYS,
+    also: Some(&FIELD),
+};
+
+const CODEC_FIELD_KEYS: &[Key] = &[
+    optional("byte", Kind::Whole(0, 254), "Where the number begins; the first byte is 0."),
+    default("bit", Kind::Whole(0, 7), "0", "The bit of that byte; the most significant is 0."),
+    optional("bits", Kind::Whole(1, 64), "How long the number is."),
+    default(
+        "number",
+        Kind::OneOf(&["unsigned", "signed", "float"]),
+        "\"unsigned\"",
+        "What it is; a float has 32 or 64 bits.",
+    ),
+    default(
+        "order",
+        Kind::OneOf(&["big", "little"]),
+        "\"big\"",
+        "Which byte comes first: the most significant (`big`) or the least.",
+    ),
+    default("scale", Kind::Number, "1.0", "What the number is multiplied by."),
+    default("add", Kind::Number, "0.0", "What is added then."),
+    optional(
+        "missing",
+        Kind::Whole(0, u32::MAX),
+        "The number, taken as unsigned, that says that there is no value, such as 65535.",
+    ),
+    optional("port", Kind::Whole(1, 255), "The value is there only in payloads of this port."),
+    optional("when_byte", Kind::Whole(0, 254), "The value is there only when this byte …"),
+    optional("when_is", Kind::Whole(0, 255), "… is this."),
 ];
 
 static FIELD: Table = Table {

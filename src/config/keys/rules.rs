@@ -18,6 +18,12 @@ const NODE_KEYS: &[Key] = &[
         "the node's name",
         "Where it stands, in words for people: `{place}` in texts.",
     ),
+    default(
+        "heard_as",
+        Kind::List(&Kind::Text),
+        "[]",
+        "Other names under which it is heard, such as its DevEUI, or `!` and eight digits on Meshtastic.",
+    ),
     required("interval", Kind::Span, "How often it promises to report."),
     derived(
         "silent_after",

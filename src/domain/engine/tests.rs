@@ -20,6 +20,7 @@ fn node(name: &str) -> Node {
     };
     Node {
         name: NodeName(name.into()),
+        heard_as: Box::default(),
         place: name.to_uppercase(),
         interval: MINUTE * 5,
         silent_after: MINUTE * 30,
