@@ -1,5 +1,5 @@
 //! LoRaWAN against a device that we did not write (`tests/peers/lorawan_device.js`, on npm's lora-packet): it joins, sends
-//! and is answered; and frames that it made before, which PyCA's cryptography verified (`tests/vectors/lorawan.json`).
+//! and is answered; and frames that it made before, which Python's `cryptography` verified (`tests/vectors/lorawan.json`).
 
 use kengele::wire::lorawan::{
     Accepted, Activation, CounterReset, DevAddr, Device, Eui, Heard, Key, Modulation, Network,
@@ -117,8 +117,8 @@ fn hear(device: &mut Device, phy: &[u8], order: &Order<'_>) -> Result<Accepted, 
     Ok(accepted)
 }
 
-fn payload(bytes: &[u8]) -> Option<Payload> {
-    Some(Payload { port: 2, bytes: bytes.to_vec() })
+fn payload(bytes: &[u8]) -> Payload {
+    Payload { port: 2, bytes: bytes.to_vec() }
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_foreign_device_joins_sends_and_is_acknowledged() {
 
         let report = peer.up(0, b"first", &json!({}));
         let accepted = hear(&mut device, &report, &Order::default()).unwrap();
-        assert_eq!((accepted.payload, accepted.reply), (payload(b"first"), None));
+        assert_eq!((accepted.payload, accepted.reply), (Some(payload(b"first")), None));
 
         let report = peer.up(1, b"second", &json!({"confirmed": true}));
         let reply = hear(&mut device, &report, &Order::default()).unwrap().reply.unwrap();
@@ -242,7 +242,7 @@ fn a_foreign_device_with_the_operators_keys_is_heard_beyond_sixteen_bits_of_coun
             continue;
         }
         let accepted = hear(&mut device, &phy, &Order::default()).unwrap();
-        assert_eq!((accepted.counter, accepted.payload), (counter, payload(text.as_bytes())));
+        assert_eq!((accepted.counter, accepted.payload), (counter, Some(payload(text.as_bytes()))));
         assert_eq!(accepted.reply.is_some(), confirmed);
         for old in &air {
             let again = hear(&mut device, old, &Order::default());

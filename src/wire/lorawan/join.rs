@@ -1,11 +1,11 @@
 //! Joining: LoRaWAN 1.0.3 §6.2.
 
+use super::DevAddr;
 use super::answer::{self, Network, Reply};
 use super::device::{Activation, Device, Heard, Refusal, Version};
 use super::frame::JoinRequest;
-use super::key::Key;
+use super::key::{Key, block};
 use super::state::{Session, State};
-use super::{DevAddr, PHY_BYTES_MAX};
 
 /// Most `DevNonce`s of a device that are remembered. A device draws one that was used in one of 256 joins; an attacker
 /// who replays one that was forgotten gets a join accept that it cannot read, and cuts nobody off.
@@ -15,7 +15,8 @@ const JOIN_NONCE_MAX: u32 = 0x00FF_FFFF;
 /// Most channels that a join accept tells: RP002-1.0.4 §2.4 (`CFList` type 0).
 const CHANNELS_MAX: usize = 5;
 
-const _: () = assert!(33 <= PHY_BYTES_MAX, "a join accept with channels is a frame");
+/// Message type and major version of a join accept: LoRaWAN 1.0.3 §4.2.
+const JOIN_ACCEPT: u8 = 0x20;
 
 /// A request that counts.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,11 +90,11 @@ fn session(
     network: &Network,
     dev_addr: DevAddr,
 ) -> Session {
-    let [a, b, c, _] = join_nonce.to_le_bytes();
-    let [d, e, f, _] = network.net_id.to_le_bytes();
-    let [g, h] = dev_nonce.to_le_bytes();
-    let derive =
-        |kind| Key::new(app_key.encrypt([kind, a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, 0, 0]));
+    let (join_nonce, net_id) = (three(join_nonce), three(network.net_id));
+    let derive = |kind| {
+        let seed = block(&[&[kind], &join_nonce, &net_id, &dev_nonce.to_le_bytes()]);
+        Key::new(app_key.encrypt(seed))
+    };
     Session {
         joined: true,
         rx1_delay_s: network.rx1_delay_s.clamp(1, 15),
@@ -111,9 +112,9 @@ fn accept(
     session: &Session,
     with_channels: bool,
 ) -> Vec<u8> {
-    let [a, b, c, _] = join_nonce.to_le_bytes();
-    let [d, e, f, _] = network.net_id.to_le_bytes();
-    let mut phy = vec![0x20, a, b, c, d, e, f];
+    let mut phy = vec![JOIN_ACCEPT];
+    phy.extend(three(join_nonce));
+    phy.extend(three(network.net_id));
     phy.extend(session.dev_addr.0.to_le_bytes());
     let rx2 = session.rx2_data_rate.unwrap_or(network.plan.region.rx2_data_rate());
     phy.extend([session.rx1_offset << 4 | (rx2 & 0x0F), session.rx1_delay_s]);
@@ -132,8 +133,13 @@ fn channels(network: &Network) -> [u8; 16] {
     let mut list = [0; 16];
     let (places, _) = list.as_chunks_mut::<3>();
     for (place, frequency_hz) in places.iter_mut().zip(&network.channels_hz).take(CHANNELS_MAX) {
-        let [a, b, c, _] = (frequency_hz / 100).to_le_bytes();
-        *place = [a, b, c];
+        *place = three(frequency_hz / 100);
     }
     list
+}
+
+/// Returns the lower three bytes, as they stand on the air.
+const fn three(number: u32) -> [u8; 3] {
+    let [low, middle, high, _] = number.to_le_bytes();
+    [low, middle, high]
 }

@@ -31,10 +31,16 @@ impl Course {
             Direction::Up => 0,
             Direction::Down => 1,
         };
-        let [a, b, c, d] = self.dev_addr.0.to_le_bytes();
-        let [e, f, g, h] = self.counter.to_le_bytes();
-        [kind, 0, 0, 0, 0, direction, a, b, c, d, e, f, g, h, 0, last]
+        let (dev_addr, counter) = (self.dev_addr.0.to_le_bytes(), self.counter.to_le_bytes());
+        block(&[&[kind, 0, 0, 0, 0, direction], &dev_addr, &counter, &[0, last]])
     }
+}
+
+/// Returns a block of these bytes; what they leave is 0.
+pub(super) fn block(parts: &[&[u8]]) -> [u8; BLOCK_BYTES] {
+    let mut block = [0; BLOCK_BYTES];
+    block.iter_mut().zip(parts.iter().copied().flatten()).for_each(|(to, from)| *to = *from);
+    block
 }
 
 /// An AES-128 key. Its `Debug` shows nothing of it.
@@ -98,7 +104,9 @@ impl Key {
 
     fn mac(&self, parts: &[&[u8]]) -> Cmac<Aes128> {
         let mut mac = Cmac::<Aes128>::new(&self.0.into());
-        parts.iter().for_each(|part| mac.update(part));
+        for part in parts {
+            mac.update(part);
+        }
         mac
     }
 

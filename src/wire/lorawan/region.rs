@@ -140,11 +140,12 @@ impl Region {
             (Self::Us915, 0..=3) => Some(Modulation::lora(10 - data_rate, 125)),
             (Self::Us915, 4) | (Self::Au915, 6) => Some(Modulation::lora(8, 500)),
             (Self::Us915 | Self::Au915, 8..=13) => Some(Modulation::lora(20 - data_rate, 500)),
-            (Self::Us915, _) | (Self::Au915, 6..) | (Self::Kr920, 6..) | (Self::In865, 6) => None,
+            (Self::Us915, _) | (Self::Au915 | Self::Kr920, 6..) | (Self::In865, 6) | (_, 8..) => {
+                None
+            }
             (_, 0..=5) => Some(Modulation::lora(12 - data_rate, 125)),
             (_, 6) => Some(Modulation::lora(7, 250)),
             (_, 7) => Some(Modulation::Fsk { bit_rate: 50_000 }),
-            (_, 8..) => None,
         }
     }
 
@@ -266,7 +267,7 @@ impl Plan {
             (Region::Us915 | Region::Au915, 8) => 53,
             (Region::Us915 | Region::Au915, 9) => 129,
             (Region::Us915 | Region::Au915, 10..=13) => 242,
-            (Region::Us915 | Region::Au915, _) => 0,
+            (Region::Us915 | Region::Au915, _) | (_, 8..) => 0,
             (_, 0 | 1) if self.dwell_limited => 0,
             (_, 2) if self.dwell_limited => 11,
             (_, 3) if self.dwell_limited => 53,
@@ -274,7 +275,6 @@ impl Plan {
             (_, 0..=2) => 51,
             (_, 3) => 115,
             (_, 4..=7) => 242,
-            (_, 8..) => 0,
         }
     }
 }

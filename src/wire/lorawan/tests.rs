@@ -389,6 +389,9 @@ fn the_old_session_counts_until_a_frame_of_the_new_one_comes() {
     let first = hear(&mut device, &signed(REPORT, 0, &new_nwk, &new_app)).unwrap();
     assert_eq!(first.payload.unwrap().bytes, b"level");
     assert_eq!(hear(&mut device, &signed(REPORT, 2, &nwk, &app)), Err(Refusal::Mic));
+    assert!(hear(&mut device, &signed(REPORT, 1, &new_nwk, &new_app)).is_ok());
+    let again = hear(&mut device, &signed(REPORT, 0, &new_nwk, &new_app));
+    assert_eq!(again, Err(Refusal::Replay), "what was offered is offered no more");
 }
 
 #[test]
