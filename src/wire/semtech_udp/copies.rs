@@ -112,7 +112,7 @@ impl Group {
         if !self.gateways.contains(&copy.gateway) && self.gateways.len() < GATEWAYS_MAX {
             self.gateways.push(copy.gateway);
         }
-        if !self.out && goodness(&copy.received) > goodness(&self.best.received) {
+        if goodness(&copy.received) > goodness(&self.best.received) {
             self.best = copy;
         }
     }
