@@ -13,3 +13,5 @@ pub mod tpdu;
 pub mod segment;
 pub mod at;
 pub mod http1;
+pub mod lorawan;
+pub mod semtech_udp;

@@ -18,6 +18,7 @@ mod external_broker;
 mod gateway;
 mod http_sms;
 mod listener;
+mod lorawan;
 mod modem_driver;
 mod modem_clients;
 mod network_servers;

@@ -26,6 +26,15 @@ pub fn python() -> Command {
     command
 }
 
+/// Returns the Node.js that finds the peers from npm (`tests/setup` installs them).
+pub fn node() -> Command {
+    let modules = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/peers/node_modules");
+    assert!(modules.exists(), "no {}: run tests/setup first", modules.display());
+    let mut command = program("node");
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).env("NODE_PATH", modules);
+    command
+}
+
 /// Returns a command for a Debian program; fails the test loudly where it is missing.
 pub fn program(name: &str) -> Command {
     let found = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"]
