@@ -102,6 +102,10 @@ pub struct Counters {
     pub not_stored: Counter,
     /// Transactions.
     pub turns: Counter,
+    /// Radio frames that were not true, not new, or no frames.
+    pub radio_refused: Counter,
+    /// Answers to radio nodes that found no room.
+    pub downlinks_dropped: Counter,
     /// Alerts made.
     pub alerts: Counter,
     /// Deliveries planned.

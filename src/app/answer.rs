@@ -5,7 +5,7 @@ use crate::config::Sms;
 use crate::dispatch::Standing;
 use crate::domain::outbox::Delivery;
 use crate::domain::recipient::PhoneNumber;
-use crate::source::mqtt;
+use crate::source::{mqtt, semtech_udp};
 use crate::store::{ReadingRow, WarningRow};
 use serde_json::{Value, json};
 
@@ -55,6 +55,15 @@ pub(super) fn listener(handle: &crate::source::broker::Handle) -> Value {
         "too_many": counters.too_many.load(Relaxed), "not_authorised": counters.not_authorised.load(Relaxed),
         "publications": counters.publications.load(Relaxed), "dropped": counters.dropped.load(Relaxed),
         "protocol_errors": counters.protocol_errors.load(Relaxed),
+    })
+}
+
+pub(super) fn forwarders(counters: &semtech_udp::Counters) -> Value {
+    json!({
+        "frames": counters.frames.get(), "copies": counters.copies.get(), "damaged": counters.damaged.get(),
+        "refused": counters.refused.get(), "dropped": counters.dropped.get(),
+        "downlinks": counters.downlinks.get(), "downlinks_late": counters.downlinks_late.get(),
+        "downlinks_held": counters.downlinks_held.get(), "downlinks_refused": counters.downlinks_refused.get(),
     })
 }
 

@@ -17,6 +17,7 @@ use crate::wire::segment;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs;
 use std::io;
@@ -328,7 +329,12 @@ impl Hands {
             "modems": self.health.iter().map(|(name, health)| answer::modem(name, &health.borrow())).collect::<Vec<_>>(),
             "brokers": self.brokers.iter().map(answer::broker).collect::<Vec<_>>(),
             "listener": self.listener.as_ref().map(answer::listener),
+            "radio": {
+                "refused": status.radio_refused.iter().map(|(reason, count)| (*reason, *count)).collect::<BTreeMap<_, _>>(),
+                "packet_forwarders": self.forwarders.as_deref().map(answer::forwarders),
+            },
             "counters": {
+                "radio_refused": counters.radio_refused.get(), "downlinks_dropped": counters.downlinks_dropped.get(),
                 "frames": counters.frames.get(), "readings": counters.readings.get(),
                 "suspect": counters.suspect.get(), "repeated": counters.repeated.get(),
                 "no_template": counters.no_template.get(), "undeclared_nodes": counters.undeclared_nodes.get(),
@@ -351,7 +357,7 @@ impl Hands {
             let list: Vec<String> = faults.iter().map(Diagnostic::to_string).collect();
             anyhow::anyhow!("{}", list.join("\n"))
         })?;
-        let rules = convert::rules(&loaded)?;
+        let rules = convert::rules_with_keys(&loaded)?;
         let version = rules.book.version.clone();
         let (reply, answer) = oneshot::channel();
         self.commands

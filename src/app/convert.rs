@@ -5,13 +5,15 @@ use crate::config::{self, Config, Loaded, Outside, SegmentCount, Source, Timezon
 use crate::dispatch::Lane;
 use crate::domain::outbox::{self, Budget, LaneSettings};
 use crate::domain::plan::Wording;
-use crate::pipeline::{Route, Rules};
-use crate::source::{broker, mqtt};
+use crate::domain::rule::NodeIndex;
+use crate::pipeline::{self, LorawanNode, Route, Rules};
+use crate::source::{broker, mqtt, semtech_udp};
 use crate::wire::binary::{Number, Order, Slot, When};
+use crate::wire::lorawan;
 use crate::wire::network_server::Server;
 use crate::wire::payload::{Field, Format, Path, PayloadMap, TimeField, TimeUnit};
 use crate::wire::segment;
-use crate::wire::text::Encoding;
+use crate::wire::text::{self, Encoding};
 use crate::wire::topic::Template;
 use anyhow::{Context, bail};
 use jiff::tz::TimeZone;
@@ -93,7 +95,7 @@ fn count(text: &str) -> SegmentCount {
     }
 }
 
-/// Returns what readings are judged by, and how this gateway speaks.
+/// Returns what readings are judged by, and how this gateway speaks; nothing that is secret.
 ///
 /// # Errors
 ///
@@ -111,7 +113,89 @@ pub fn rules(loaded: &Loaded) -> anyhow::Result<Rules> {
             .map(|topic| route(topic, &config.codecs))
             .collect::<Result<_, _>>()?,
         wording: wording(config)?,
+        lorawan: None,
     })
+}
+
+/// Returns the same, with what is secret: the keys of radio nodes.
+///
+/// # Errors
+///
+/// When the time zone cannot be found, or a key cannot be read.
+pub fn rules_with_keys(loaded: &Loaded) -> anyhow::Result<Rules> {
+    Ok(Rules { lorawan: lorawan(&loaded.config)?, ..rules(loaded)? })
+}
+
+/// Returns the LoRaWAN devices, with their keys.
+fn lorawan(config: &Config) -> anyhow::Result<Option<pipeline::Lorawan>> {
+    let Some(settings) = &config.lorawan else { return Ok(None) };
+    let region = lorawan::Region::from_word(&settings.region)
+        .with_context(|| format!("region {}", settings.region))?;
+    let network = lorawan::Network {
+        net_id: settings.net_id,
+        rx1_delay_s: settings.rx1_delay_s,
+        sub_band: settings.sub_band,
+        ..lorawan::Network::new(lorawan::Plan::new(region))
+    };
+    let device = |node: &config::LorawanNode| -> anyhow::Result<LorawanNode> {
+        let codec = config.codecs.iter().find(|codec| codec.name == node.codec);
+        let codec = codec.with_context(|| format!("codec {}", node.codec))?;
+        let activation = match &node.activation {
+            config::Activation::Joins { dev_eui, join_eui, app_key_file } => {
+                lorawan::Activation::Otaa {
+                    join_eui: lorawan::Eui(*join_eui),
+                    dev_eui: lorawan::Eui(*dev_eui),
+                    app_key: radio_key(app_key_file)?,
+                }
+            }
+            config::Activation::Fixed { dev_addr, nwk_s_key_file, app_s_key_file } => {
+                lorawan::Activation::Abp {
+                    dev_addr: lorawan::DevAddr(*dev_addr),
+                    nwk_s_key: radio_key(nwk_s_key_file)?,
+                    app_s_key: radio_key(app_s_key_file)?,
+                }
+            }
+        };
+        let profile = lorawan::Profile {
+            version: match node.version {
+                config::LorawanVersion::V1_0_2 => lorawan::Version::V1_0_2,
+                config::LorawanVersion::V1_0_3 => lorawan::Version::V1_0_3,
+                config::LorawanVersion::V1_0_4 => lorawan::Version::V1_0_4,
+            },
+            activation,
+            counter_reset: match node.counter_reset {
+                config::CounterReset::Never => lorawan::CounterReset::Never,
+                config::CounterReset::Once => lorawan::CounterReset::Once,
+                config::CounterReset::Always => lorawan::CounterReset::Always,
+            },
+            data_rate: None,
+        };
+        let index = NodeIndex(u32::try_from(node.place).context("too many nodes")?);
+        Ok(LorawanNode { node: index, profile, codec: codec_map(codec) })
+    };
+    let devices = config.lorawan_nodes.iter().map(device).collect::<anyhow::Result<_>>()?;
+    Ok(Some(pipeline::Lorawan { network, devices }))
+}
+
+/// Reads a key of a radio node: 32 hexadecimal digits.
+fn radio_key(path: &FilePath) -> anyhow::Result<lorawan::Key> {
+    let written = secret(path)?;
+    let bytes = text::decode(Encoding::Hex, written.as_bytes()).ok();
+    let key = bytes.and_then(|bytes| <[u8; 16]>::try_from(&*bytes).ok());
+    let key =
+        key.with_context(|| format!("{} does not hold 32 hexadecimal digits", path.display()))?;
+    Ok(lorawan::Key::new(key))
+}
+
+/// Returns what the source of packet forwarders is told.
+#[must_use]
+pub fn semtech_udp(settings: &config::SemtechUdp) -> semtech_udp::Settings {
+    semtech_udp::Settings {
+        listen: settings.listen,
+        gateways: settings.gateways.iter().map(|eui| lorawan::Eui(*eui)).collect(),
+        power_dbm: i8::try_from(settings.power_dbm).unwrap_or(i8::MAX),
+        airtime_per_hour: settings.airtime_per_hour,
+    }
 }
 
 /// Returns the sources that [`rules`] wrote down.

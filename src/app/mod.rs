@@ -10,9 +10,12 @@ use crate::channel::modem;
 use crate::config::{Config, Loaded};
 use crate::dispatch::{Dispatch, Word};
 use crate::domain::engine::Engine;
+use crate::domain::frame::Envelope;
+use crate::domain::radio::Downlink;
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::warning::{Alert, MessageType};
 use crate::pipeline::{Command, Outlets, Pipeline, Rules};
+use crate::source::semtech_udp::{self, Forwarders};
 use crate::source::{broker, mqtt as brokers};
 use crate::store::Store;
 use crate::supervise::{Stop, Tasks};
@@ -84,6 +87,7 @@ pub struct Hands {
     modems: Arc<BTreeMap<String, mpsc::Sender<modem::Request>>>,
     listener: Option<broker::Handle>,
     brokers: Arc<[brokers::Handle]>,
+    forwarders: Option<Arc<semtech_udp::Counters>>,
     config_path: Arc<Path>,
     config: Arc<std::sync::Mutex<Arc<Config>>>,
     nudge: Arc<Notify>,
@@ -109,9 +113,10 @@ impl Gateway {
         let mut writer = Tasks::default();
         writer.spawn("store", writer_task.run());
         let (telemetry, down) = begin(&store, options).await?;
-        let rules = convert::rules(loaded)?;
+        let rules = convert::rules_with_keys(loaded)?;
         let engine = bring_back(&store, &rules, telemetry.clock.now()).await?;
         let people = store.recipients().await?;
+        let radio = store.radio_states().await?;
 
         let mut tasks = Tasks::default();
         let (frames, frames_in) = mpsc::channel(FRAMES_MAX);
@@ -120,7 +125,8 @@ impl Gateway {
         let (alerts, alerts_in) = mpsc::channel(QUEUE_MAX);
         let (from_memory, from_memory_in) = mpsc::channel(FROM_MEMORY_MAX);
         let nudge = Arc::new(Notify::new());
-        let outlets = Outlets { nudge: Arc::clone(&nudge), from_memory, alerts };
+        let (downlinks, downlinks_in) = mpsc::channel(QUEUE_MAX);
+        let outlets = Outlets { nudge: Arc::clone(&nudge), from_memory, alerts, downlinks };
 
         let lanes =
             lanes::start(config, &telemetry.clock, options.speed, &words, &mut tasks).await?;
@@ -133,7 +139,7 @@ impl Gateway {
         let before = engine.book().version.clone();
         let known = Rules { book: Arc::clone(engine.book()), ..rules.clone() };
         let mut pipeline =
-            Pipeline::new(engine, known, people, store.clone(), telemetry.clone(), outlets);
+            Pipeline::new(engine, known, people, &radio, store.clone(), telemetry.clone(), outlets);
         if !down.is_zero() {
             pipeline.resume(down).await;
         }
@@ -147,23 +153,10 @@ impl Gateway {
             answer.await.context("the pipeline has ended")??;
         }
 
-        let mut mqtt = Vec::new();
-        let mut listener = None;
-        if let Some(settings) = &config.listener {
-            let settings = convert::listener(config, settings)?;
-            let bound = broker::Listener::bind(settings, frames.clone()).await?;
-            mqtt = bound.addresses();
-            listener = Some(bound.handle());
-            tasks.spawn("listener", bound.run(tasks.stop_signal()));
-        }
-        let mut heard = Vec::new();
-        for (settings, number) in config.brokers.iter().zip(0..) {
-            let settings = convert::broker(config, settings, lanes::seed() ^ number)?;
-            let client = brokers::Client::new(settings, frames.clone());
-            heard.push(client.handle());
-            tasks.spawn("broker", client.run(tasks.stop_signal()));
-        }
+        let Sources { mqtt, listener, brokers, forwarders } =
+            start_sources(config, &frames, downlinks_in, &telemetry.clock, &mut tasks).await?;
         let hands = Hands {
+            forwarders,
             commands,
             words,
             store: store.clone(),
@@ -171,7 +164,7 @@ impl Gateway {
             health: Arc::new(lanes.health),
             modems: Arc::new(lanes.modems),
             listener: listener.clone(),
-            brokers: heard.into(),
+            brokers: brokers.into(),
             config_path: config_path.into(),
             config: Arc::new(std::sync::Mutex::new(Arc::new(config.clone()))),
             nudge,
@@ -252,6 +245,48 @@ impl Gateway {
             );
         }
     }
+}
+
+/// What the sources are asked about, once they run.
+struct Sources {
+    mqtt: Vec<SocketAddr>,
+    listener: Option<broker::Handle>,
+    brokers: Vec<brokers::Handle>,
+    forwarders: Option<Arc<semtech_udp::Counters>>,
+}
+
+/// Starts everything that brings frames.
+async fn start_sources(
+    config: &Config,
+    frames: &mpsc::Sender<Envelope>,
+    downlinks: mpsc::Receiver<Downlink>,
+    clock: &Clock,
+    tasks: &mut Tasks,
+) -> anyhow::Result<Sources> {
+    let mut mqtt = Vec::new();
+    let mut listener = None;
+    if let Some(settings) = &config.listener {
+        let settings = convert::listener(config, settings)?;
+        let bound = broker::Listener::bind(settings, frames.clone()).await?;
+        mqtt = bound.addresses();
+        listener = Some(bound.handle());
+        tasks.spawn("listener", bound.run(tasks.stop_signal()));
+    }
+    let mut heard = Vec::new();
+    for (settings, number) in config.brokers.iter().zip(0..) {
+        let settings = convert::broker(config, settings, lanes::seed() ^ number)?;
+        let client = brokers::Client::new(settings, frames.clone());
+        heard.push(client.handle());
+        tasks.spawn("broker", client.run(tasks.stop_signal()));
+    }
+    let mut forwarders = None;
+    if let Some(settings) = &config.semtech_udp {
+        let settings = convert::semtech_udp(settings);
+        let source = Forwarders::bind(settings, clock.clone(), frames.clone()).await?;
+        forwarders = Some(source.counters());
+        tasks.spawn("packet forwarders", source.run(downlinks, tasks.stop_signal()));
+    }
+    Ok(Sources { mqtt, listener, brokers: heard, forwarders })
 }
 
 /// Makes the folder of the database, for its owner's eyes only: it holds telephone numbers.

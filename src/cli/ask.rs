@@ -130,6 +130,7 @@ pub(crate) fn status(config: &Path, style: Style) -> Result<(), Failure> {
             text(modem, "technology")
         ));
     }
+    radio(&status);
     let outbox = status.get("outbox").cloned().unwrap_or_default();
     print::line(&format!(
         "outbox: {} queued, {} being written, {} submitted, {} unknown",
@@ -149,6 +150,24 @@ pub(crate) fn status(config: &Path, style: Style) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Shows what the radio heard and refused, where there is one.
+fn radio(status: &Value) {
+    let Some(forwarders) = status.pointer("/radio/packet_forwarders").filter(|f| f.is_object())
+    else {
+        return;
+    };
+    print::line(&format!(
+        "radio: {}, {}, {}",
+        print::count(number(forwarders, "frames"), "frame"),
+        print::count(number(forwarders, "downlinks"), "downlink"),
+        print::count(number(forwarders, "refused"), "refused datagram")
+    ));
+    let refused = status.pointer("/radio/refused").and_then(Value::as_object);
+    for (reason, count) in refused.into_iter().flatten() {
+        print::line(&format!("  {count} refused: {reason}"));
+    }
+}
+
 /// Shows undeclared nodes in the form in which they can be declared.
 fn heard_but_not_declared(status: &Value) {
     let heard: Vec<&Value> = rows(status, "heard_but_not_declared").collect();
@@ -164,6 +183,12 @@ fn heard_but_not_declared(status: &Value) {
             text(node, "sample")
         ));
         let name = text(node, "node");
+        if text(node, "topic") == "LoRaWAN" {
+            let key = if name.len() == 16 { "dev_eui" } else { "dev_addr" };
+            print::line("  [node.NAME]\n  place = \"?\"\n  interval = \"10 min\"");
+            print::line(&format!("  lorawan = {{ {key} = \"{name}\", codec = \"?\" }}"));
+            continue;
+        }
         let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
         if name.chars().all(is_name) && !name.chars().all(|c| c.is_ascii_hexdigit()) {
             print::line(&format!("  [node.{name}]"));

@@ -18,6 +18,7 @@ mod measure;
 mod mqtt;
 mod node;
 mod pattern;
+mod radio;
 mod people;
 mod reference;
 mod rule;
@@ -32,8 +33,9 @@ pub use estimate::telling_time;
 pub use files::read_sources;
 pub use reference::{KeyReference, TableReference, reference};
 pub use settings::{
-    Area, Balance, Broker, Codec, CodecKind, Config, Credential, Encoding, Field, Format, Gateway,
-    Listener, ListenerLimits, Modem, Number, Price, Protocol, Rate, RoleSettings, SegmentCount,
+    Activation, Area, Balance, Broker, Codec, CodecKind, Config, CounterReset, Credential,
+    Encoding, Field, Format, Gateway, Listener, ListenerLimits, Lorawan, LorawanNode,
+    LorawanVersion, Modem, Number, Price, Protocol, Rate, RoleSettings, SegmentCount, SemtechUdp,
     Slot, Sms, SmsProvider, TextReport, TimeField, TimeUnit, Timezone, TlsFiles, Topic, Webhook,
 };
 
@@ -159,6 +161,8 @@ fn check(
     let listener = mqtt::listener(root, &nodes, faults);
     let brokers = mqtt::brokers(root, &gateway.name, faults);
     let codecs = codec::codecs(root, faults);
+    let lorawan = radio::lorawan(root);
+    let lorawan_nodes = radio::nodes(root, lorawan.as_ref(), &codecs, faults);
     let links = mqtt::link_names(&brokers, listener.as_ref());
     let topics = topic::topics(root, &links, &codecs, faults);
     topic::unheard(root, &topics, &codecs, &nodes, faults);
@@ -185,6 +189,9 @@ fn check(
         brokers,
         topics,
         codecs,
+        semtech_udp: radio::semtech_udp(root, faults),
+        lorawan,
+        lorawan_nodes,
         areas,
         roles,
         modems,

@@ -24,6 +24,12 @@ pub struct Config {
     pub areas: Vec<Area>,
     /// How the bytes of devices become values.
     pub codecs: Vec<Codec>,
+    /// LoRa gateways that others run.
+    pub semtech_udp: Option<SemtechUdp>,
+    /// What this gateway is to LoRaWAN devices.
+    pub lorawan: Option<Lorawan>,
+    /// Its LoRaWAN devices.
+    pub lorawan_nodes: Vec<LorawanNode>,
     /// Roles of recipients, each with its channels.
     pub roles: Vec<RoleSettings>,
     /// Modems.
@@ -56,10 +62,17 @@ impl Config {
             let hooks = provider.webhook.iter().map(|w| ("path_secret_file", &w.path_secret_file));
             provider.secret_files.values().map(|path| ("secret_files", path)).chain(hooks)
         });
+        let radio = self.lorawan_nodes.iter().flat_map(|node| match &node.activation {
+            Activation::Joins { app_key_file, .. } => vec![("app_key_file", app_key_file)],
+            Activation::Fixed { nwk_s_key_file, app_s_key_file, .. } => {
+                vec![("nwk_s_key_file", nwk_s_key_file), ("app_s_key_file", app_s_key_file)]
+            }
+        });
         let all = listener
             .chain(brokers.map(|path| ("password_file", path)))
             .chain(pins.map(|path| ("pin_file", path)))
-            .chain(providers);
+            .chain(providers)
+            .chain(radio);
         all.map(|(key, path)| (key, path.as_path()))
     }
 
@@ -280,6 +293,110 @@ pub struct Slot {
     pub port: Option<u8>,
     /// A byte, and what it must be.
     pub when: Option<(u32, u8)>,
+}
+
+/// `[semtech_udp]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SemtechUdp {
+    /// Where forwarders send to.
+    pub listen: SocketAddr,
+    /// EUIs of the gateways that are listened to.
+    pub gateways: Vec<u64>,
+    /// Power of downlinks, dBm.
+    pub power_dbm: u8,
+    /// Most airtime of downlinks of one gateway in an hour.
+    pub airtime_per_hour: Duration,
+}
+
+/// `[lorawan]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lorawan {
+    /// Name of the channel plan, as RP002 has it.
+    pub region: String,
+    /// `NetID`.
+    pub net_id: u32,
+    /// Seconds to the first receive window, after a join.
+    pub rx1_delay_s: u8,
+    /// Which eight channels are heard, where there are more.
+    pub sub_band: Option<u8>,
+}
+
+/// `[node.NAME.lorawan]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LorawanNode {
+    /// Place of the node in the rule book.
+    pub place: usize,
+    /// Name of the codec.
+    pub codec: String,
+    /// The specification that the device follows.
+    pub version: LorawanVersion,
+    /// How it gets its keys.
+    pub activation: Activation,
+    /// Whether its counter may begin again.
+    pub counter_reset: CounterReset,
+}
+
+/// A version of LoRaWAN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum LorawanVersion {
+    V1_0_2,
+    V1_0_3,
+    V1_0_4,
+}
+
+/// How a LoRaWAN device gets its keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// It joins.
+    Joins {
+        /// `DevEUI`.
+        dev_eui: u64,
+        /// `JoinEUI`.
+        join_eui: u64,
+        /// File of its `AppKey`.
+        app_key_file: PathBuf,
+    },
+    /// It has fixed keys.
+    Fixed {
+        /// `DevAddr`.
+        dev_addr: u32,
+        /// File of its `NwkSKey`.
+        nwk_s_key_file: PathBuf,
+        /// File of its `AppSKey`.
+        app_s_key_file: PathBuf,
+    },
+}
+
+impl Activation {
+    /// Returns whether both are of one device, as far as identifiers tell.
+    #[must_use]
+    pub fn is_of_the_same_device(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Joins { dev_eui, .. }, Self::Joins { dev_eui: of_other, .. }) => {
+                dev_eui == of_other
+            }
+            // Several devices may share an address; then their keys tell them apart.
+            (
+                Self::Fixed { nwk_s_key_file, dev_addr, .. },
+                Self::Fixed { nwk_s_key_file: file_of_other, dev_addr: of_other, .. },
+            ) => nwk_s_key_file == file_of_other && dev_addr == of_other,
+            (Self::Joins { .. }, Self::Fixed { .. }) | (Self::Fixed { .. }, Self::Joins { .. }) => {
+                false
+            }
+        }
+    }
+}
+
+/// Whether a device with fixed keys may begin its counter again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CounterReset {
+    /// Never.
+    Never,
+    /// Once.
+    Once,
+    /// Whenever it does.
+    Always,
 }
 
 /// What a number is.

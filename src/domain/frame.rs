@@ -1,5 +1,6 @@
 //! A frame: bytes as they came, with where they came from, and the word that is owed to the sender.
 
+use crate::domain::radio::Hearing;
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ pub struct Frame {
 }
 
 /// Where a frame came from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Origin {
     /// Published over MQTT, to the embedded listener or on a broker that others run.
     Mqtt {
@@ -27,6 +28,29 @@ pub enum Origin {
         /// Topic name of the publication.
         topic: Arc<str>,
     },
+    /// Heard by radio: the payload is what was on the air, still to be opened.
+    Radio(Arc<Hearing>),
+}
+
+impl Origin {
+    /// Returns a number that is the same for frames of one sender, as long as it is connected.
+    #[must_use]
+    pub fn sender(&self) -> usize {
+        let name = match self {
+            Self::Mqtt { client, .. } => client,
+            Self::Radio(hearing) => &hearing.link,
+        };
+        Arc::as_ptr(name).addr()
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mqtt { link, topic, .. } => write!(f, "{link} {topic}"),
+            Self::Radio(hearing) => write!(f, "{} {:016x}", hearing.link, hearing.gateway),
+        }
+    }
 }
 
 /// What became of a frame.

@@ -6,6 +6,7 @@
 mod table;
 pub mod time;
 pub mod snapshot;
+pub mod radio;
 pub mod frame;
 pub mod quantity;
 pub mod reading;

@@ -164,7 +164,7 @@ impl Decoder {
     /// Reads a frame into `measurements`, which it empties first.
     pub fn decode(&mut self, frame: &Frame, measurements: &mut Vec<Measurement>) -> Decoded {
         measurements.clear();
-        let Origin::Mqtt { link, topic, .. } = &frame.origin;
+        let Origin::Mqtt { link, topic, .. } = &frame.origin else { return Decoded::NoTemplate };
         let key = (Arc::clone(link), Arc::clone(topic));
         if !self.known.contains_key(&key) {
             if self.known.len() >= TOPICS_KNOWN_MAX {
@@ -229,7 +229,8 @@ impl Decoder {
         Decoded::Undeclared
     }
 
-    fn note(&mut self, node: String, topic: &str, payload: &[u8]) {
+    /// Lists a node that is heard and not declared.
+    pub(super) fn note(&mut self, node: String, topic: &str, payload: &[u8]) {
         if self.heard.len() >= HEARD_MAX && !self.heard.contains_key(&node) {
             return;
         }

@@ -5,22 +5,28 @@
 //! whoever must be told is told.
 
 mod decode;
+mod radio;
 
 pub use decode::{Decoded, Decoder, Heard, Route};
+pub use radio::{Lorawan, LorawanNode};
 
 use crate::domain::engine::{Effect, Engine, Input};
 use crate::domain::frame::{Envelope, Origin, Outcome, Receipt};
 use crate::domain::plan::{self, Wording};
+use crate::domain::radio::{Downlink, Hearing};
 use crate::domain::reading::{Measurement, Quality};
 use crate::domain::recipient::Recipient;
 use crate::domain::rule::RuleBook;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{ClockQuality, Timestamp};
 use crate::domain::warning::{Alert, Level, WarningId};
 use crate::store::{self, Kind, NewDelivery, Store, Turn, Undecoded};
 use crate::supervise::Stop;
 use crate::telemetry::{News, Telemetry};
+use crate::wire::lorawan::Payload;
+use crate::wire::payload::About;
 use crate::wire::segment;
-use std::collections::{HashSet, VecDeque};
+use radio::{Opened, Radio};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -77,6 +83,8 @@ pub struct Rules {
     pub routes: Vec<Route>,
     /// How this gateway speaks.
     pub wording: Wording,
+    /// Its LoRaWAN devices, if it is their network server.
+    pub lorawan: Option<Lorawan>,
 }
 
 /// How things stand.
@@ -90,6 +98,8 @@ pub struct Status {
     pub warnings: Vec<(WarningId, String, String, Level, Duration)>,
     /// Nodes heard but not declared.
     pub heard: Vec<Heard>,
+    /// What radio frames were refused for, and how often.
+    pub radio_refused: Vec<(&'static str, u64)>,
     /// The disk works.
     pub disk_works: bool,
     /// Turns that wait in memory for the disk.
@@ -105,12 +115,15 @@ pub struct Outlets {
     pub from_memory: mpsc::Sender<NewDelivery>,
     /// Takes the alerts, after they are stored, for whoever shows the current state.
     pub alerts: mpsc::Sender<Alert>,
+    /// Takes answers to radio nodes, after what they acknowledge is stored.
+    pub downlinks: mpsc::Sender<Downlink>,
 }
 
 /// The loop and what it owns.
 pub struct Pipeline {
     engine: Engine,
     decoder: Decoder,
+    radio: Radio,
     rules: Rules,
     people: Vec<Recipient>,
     store: Store,
@@ -131,9 +144,9 @@ struct Senders {
 }
 
 impl Senders {
-    /// Takes note of a sender, known by where its name is kept.
-    fn note(&mut self, client: &Arc<str>) {
-        self.seen.insert(Arc::as_ptr(client).addr());
+    /// Takes note of a sender.
+    fn note(&mut self, sender: usize) {
+        self.seen.insert(sender);
         if self.since.elapsed() >= SENDERS_COUNTED_FOR {
             self.count = u32::try_from(self.seen.len()).unwrap_or(u32::MAX);
             self.seen.clear();
@@ -153,6 +166,7 @@ struct Round {
     turn: Turn,
     frames: usize,
     receipts: Vec<(Receipt, Outcome)>,
+    downlinks: Vec<Downlink>,
     changed: bool,
 }
 
@@ -163,14 +177,17 @@ impl Pipeline {
         engine: Engine,
         rules: Rules,
         people: Vec<Recipient>,
+        radio_states: &BTreeMap<String, Vec<u8>>,
         store: Store,
         telemetry: Telemetry,
         outlets: Outlets,
     ) -> Self {
         let decoder = Decoder::new(rules.routes.clone(), &rules.book);
+        let radio = Radio::new(rules.lorawan.as_ref(), radio_states);
         Self {
             engine,
             decoder,
+            radio,
             rules,
             people,
             store,
@@ -276,10 +293,15 @@ impl Pipeline {
     }
 
     fn take(&mut self, envelope: Envelope, measurements: &mut Vec<Measurement>, round: &mut Round) {
+        let Envelope { frame, receipt } = envelope;
+        let sender = frame.origin.sender();
+        let decoded = match &frame.origin {
+            Origin::Mqtt { .. } => self.decoder.decode(&frame, measurements),
+            Origin::Radio(hearing) => self.open(&frame.payload, hearing, measurements, round),
+        };
         let counters = &self.telemetry.counters;
         counters.frames.add(1);
-        let Envelope { frame, receipt } = envelope;
-        let outcome = match self.decoder.decode(&frame, measurements) {
+        let outcome = match decoded {
             Decoded::Heard { node, troubles } => {
                 if !troubles.is_empty() {
                     tracing::debug!(
@@ -302,9 +324,8 @@ impl Pipeline {
             }
             Decoded::Unreadable(error) => {
                 counters.undecoded.add(1);
-                let Origin::Mqtt { link, topic, .. } = &frame.origin;
                 round.turn.undecoded.push(Undecoded {
-                    origin: format!("{link} {topic}"),
+                    origin: frame.origin.to_string(),
                     reason: error.to_string(),
                     payload: frame.payload.to_vec(),
                 });
@@ -313,9 +334,45 @@ impl Pipeline {
             }
         };
         if let Some(receipt) = receipt {
-            let Origin::Mqtt { client, .. } = &frame.origin;
-            self.senders.note(client);
+            self.senders.note(sender);
             round.receipts.push((receipt, outcome));
+        }
+    }
+
+    /// Opens a frame as it was on the air, and reads it into `measurements`.
+    fn open(
+        &mut self,
+        phy: &[u8],
+        hearing: &Arc<Hearing>,
+        measurements: &mut Vec<Measurement>,
+        round: &mut Round,
+    ) -> Decoded {
+        measurements.clear();
+        let clock = &self.telemetry.clock;
+        let wall = clock.wall();
+        let unix_ms =
+            (wall.quality == ClockQuality::Synchronised).then(|| wall.unix_ms(clock.now()));
+        match self.radio.open(phy, hearing, unix_ms) {
+            Opened::From { node, payload, state, downlink } => {
+                round.turn.radio.push(state);
+                round.changed = true;
+                round.downlinks.extend(downlink);
+                let Some(Payload { port, bytes }) = payload else { return Decoded::Nothing };
+                let Some(codec) = self.radio.codec(node) else { return Decoded::Nothing };
+                let about = About { quantity: None, port: Some(port) };
+                match codec.decode(&bytes, about, measurements) {
+                    Ok(troubles) => Decoded::Heard { node, troubles },
+                    Err(error) => Decoded::Unreadable(error),
+                }
+            }
+            Opened::Undeclared { name } => {
+                self.decoder.note(name, "LoRaWAN", phy);
+                Decoded::Undeclared
+            }
+            Opened::Refused => {
+                self.telemetry.counters.radio_refused.add(1);
+                Decoded::Nothing
+            }
         }
     }
 
@@ -382,6 +439,11 @@ impl Pipeline {
         if saved {
             settle(round.receipts, None);
             self.outlets.nudge.notify_one();
+            for downlink in round.downlinks {
+                if self.outlets.downlinks.try_send(downlink).is_err() {
+                    self.telemetry.counters.downlinks_dropped.add(1);
+                }
+            }
         } else {
             self.telemetry.counters.not_stored.add(round.receipts.len() as u64);
             settle(round.receipts, Some(Outcome::NotStored));
@@ -530,6 +592,7 @@ impl Pipeline {
         tracing::info!(version = rules.book.version, "a rule book is in force");
         self.engine = engine;
         self.decoder = Decoder::new(rules.routes.clone(), &rules.book);
+        self.radio = Radio::new(rules.lorawan.as_ref(), &self.radio.states());
         self.rules = rules;
         self.sort_in(others, &mut round);
         round.turn.snapshot = Some(self.engine.save());
@@ -558,6 +621,7 @@ impl Pipeline {
                 })
                 .collect(),
             heard: self.decoder.heard().cloned().collect(),
+            radio_refused: self.radio.refused().collect(),
             disk_works: self.retry_disk_at.is_none(),
             unsaved_turns: self.unsaved.len(),
         }

@@ -3,3 +3,4 @@
 
 pub mod broker;
 pub mod mqtt;
+pub mod semtech_udp;

@@ -22,6 +22,7 @@ use crate::domain::rule::RuleBook;
 use crate::domain::time::{Timestamp, WallClock};
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -239,6 +240,17 @@ impl Store {
     /// [`Error::Read`].
     pub async fn recipients(&self) -> Result<Vec<Recipient>, Error> {
         people::all(&self.readers).await
+    }
+
+    /// Returns the states of radio nodes, by the node's own identifier.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`].
+    pub async fn radio_states(&self) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+        let rows: Result<Vec<(String, Vec<u8>)>, _> =
+            sqlx::query_as("select node, state from radio").fetch_all(&self.readers).await;
+        Ok(rows.map_err(Error::Read)?.into_iter().collect())
     }
 
     async fn ask<T>(

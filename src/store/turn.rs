@@ -37,6 +37,8 @@ pub struct Turn {
     pub deliveries: Vec<NewDelivery>,
     /// Frames that could not be read.
     pub undecoded: Vec<Undecoded>,
+    /// States of radio nodes that have changed: counters and keys of their sessions, by the node's own identifier.
+    pub radio: Vec<(String, Vec<u8>)>,
     /// The engine's state after this turn, when it is time to keep it.
     pub snapshot: Option<Vec<u8>>,
 }
@@ -115,6 +117,7 @@ impl Turn {
             && self.notices.is_empty()
             && self.deliveries.is_empty()
             && self.undecoded.is_empty()
+            && self.radio.is_empty()
             && self.snapshot.is_none()
     }
 }
@@ -181,6 +184,15 @@ pub(super) async fn write(
     }
     if !turn.undecoded.is_empty() {
         write_undecoded(connection, turn).await?;
+    }
+    for (node, state) in &turn.radio {
+        sqlx::query(
+            "insert into radio (node, state) values (?1, ?2) on conflict (node) do update set state = excluded.state",
+        )
+        .bind(node)
+        .bind(state)
+        .execute(&mut *connection)
+        .await?;
     }
     if let Some(state) = &turn.snapshot {
         sqlx::query("delete from snapshot").execute(&mut *connection).await?;

@@ -597,3 +597,25 @@ proptest! {
         }
     }
 }
+
+/// The examples of a page, each beside a sound configuration.
+#[test]
+fn every_example_of_devices_is_sound() {
+    let text = std::fs::read_to_string(here("docs/network-servers.md")).unwrap();
+    let examples = text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let mut count = 0;
+    for example in examples {
+        let errors: Vec<String> =
+            match parse(&[source("kengele.toml", &format!("{BASE}\n{example}"))], &OUTSIDE) {
+                Ok(_) => Vec::new(),
+                Err(faults) => faults
+                    .iter()
+                    .filter(|fault| fault.severity == Severity::Error)
+                    .map(ToString::to_string)
+                    .collect(),
+            };
+        assert_eq!(errors, Vec::<String>::new(), "{example}");
+        count += 1;
+    }
+    assert_eq!(count, 3);
+}

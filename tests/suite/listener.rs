@@ -152,7 +152,7 @@ impl Server {
 
 impl Pipeline {
     fn take(&mut self, envelope: Envelope) {
-        let Origin::Mqtt { client, topic, .. } = &envelope.frame.origin;
+        let Origin::Mqtt { client, topic, .. } = &envelope.frame.origin else { panic!() };
         self.heard.push(Heard {
             client: client.to_string(),
             topic: topic.to_string(),

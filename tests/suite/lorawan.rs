@@ -21,14 +21,14 @@ const HEARD: Heard =
     Heard { frequency_hz: 868_100_000, modulation: SF7, snr_db: Some(5.5), gateways: 1 };
 
 /// The device: asked line by line.
-struct Peer {
+pub(crate) struct Peer {
     process: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
 }
 
 impl Peer {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut process = crate::peers::node()
             .arg("tests/peers/lorawan_device.js")
             .stdin(Stdio::piped())
@@ -49,7 +49,7 @@ impl Peer {
     }
 
     /// Lets it send.
-    fn up(&mut self, counter: u32, payload: &[u8], more: &Value) -> Vec<u8> {
+    pub(crate) fn up(&mut self, counter: u32, payload: &[u8], more: &Value) -> Vec<u8> {
         let mut request =
             json!({"do": "up", "counter": counter, "port": 2, "payload": to_hex(payload)});
         for (name, value) in more.as_object().expect("an object") {
@@ -59,14 +59,27 @@ impl Peer {
     }
 
     /// Lets it hear.
-    fn down(&mut self, phy: &[u8], counter: u32) -> Value {
+    pub(crate) fn down(&mut self, phy: &[u8], counter: u32) -> Value {
         self.ask(json!({"do": "down", "phy": to_hex(phy), "counter": counter}))
     }
 
-    fn request(&mut self, dev_nonce: &str) -> Vec<u8> {
+    pub(crate) fn request(&mut self, dev_nonce: &str) -> Vec<u8> {
         let request = json!({"do": "request", "join_eui": JOIN_EUI, "dev_eui": DEV_EUI,
             "app_key": APP_KEY, "dev_nonce": dev_nonce});
         bytes(&self.ask(request)["phy"])
+    }
+}
+
+impl Peer {
+    /// Lets it hear the answer to its request.
+    pub(crate) fn accept(&mut self, phy: &[u8]) -> Value {
+        self.ask(json!({"do": "accept", "phy": to_hex(phy)}))
+    }
+
+    /// Returns a frame of a device that nobody knows.
+    pub(crate) fn up_of_a_stranger(&mut self) -> Vec<u8> {
+        self.ask(json!({"do": "abp", "dev_addr": "01020304", "nwk_s_key": APP_KEY, "app_s_key": APP_KEY}));
+        self.up(0, b"hello", &json!({}))
     }
 }
 

@@ -15,6 +15,7 @@ mod config;
 mod dice;
 mod engine_search;
 mod external_broker;
+mod forwarders;
 mod gateway;
 mod http_sms;
 mod listener;

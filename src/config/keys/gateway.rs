@@ -1,6 +1,6 @@
 //! The file as a whole, the gateway itself, its store.
 
-use super::{Key, Kind, Table, channels, default, mqtt, optional, required, rules};
+use super::{Key, Kind, Table, channels, default, mqtt, optional, radio, required, rules};
 
 /// The top of `kengele.toml`.
 pub(in crate::config) static ROOT: Table = Table {
@@ -11,6 +11,12 @@ pub(in crate::config) static ROOT: Table = Table {
         optional("listener", Kind::Table(&mqtt::LISTENER), "The embedded MQTT listener."),
         optional("broker", Kind::Tables(&mqtt::BROKER), "MQTT brokers that others run."),
         optional("topic", Kind::Tables(&mqtt::TOPIC), "How publications become readings."),
+        optional("semtech_udp", Kind::Table(&radio::SEMTECH_UDP), "LoRa gateways that others run."),
+        optional(
+            "lorawan",
+            Kind::Table(&radio::LORAWAN),
+            "LoRaWAN devices without another network server.",
+        ),
         optional("codec", Kind::Named(&mqtt::CODEC), "How the bytes of devices become values."),
         optional("node", Kind::Named(&rules::NODE), "Field units that report."),
         optional("area", Kind::Named(&rules::AREA), "Areas that can be warned."),

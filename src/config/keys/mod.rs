@@ -4,6 +4,7 @@
 mod channels;
 mod gateway;
 mod mqtt;
+mod radio;
 mod rules;
 
 pub(super) use gateway::ROOT;

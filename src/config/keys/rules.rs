@@ -38,6 +38,11 @@ const NODE_KEYS: &[Key] = &[
         "A reading that took longer to arrive is kept, but cannot raise a level.",
     ),
     required("sensor", Kind::Named(&SENSOR), "What it measures."),
+    optional(
+        "lorawan",
+        Kind::Table(&super::radio::NODE),
+        "It is a LoRaWAN device of this gateway.",
+    ),
 ];
 
 static SENSOR: Table = Table {

@@ -39,6 +39,12 @@ create table reading (
     quality integer not null
 ) strict;
 
+-- What a radio node and the gateway must both remember: counters, nonces, session keys. Changes with the readings that it admits.
+create table radio (
+    node text primary key,          -- the node's own identifier, such as its DevEUI
+    state blob not null
+) strict, without rowid;
+
 create table snapshot (
     turn integer primary key,       -- state after this turn
     rule_book text not null,

@@ -4,8 +4,9 @@ use super::device::Heard;
 use super::frame::DataUp;
 use super::key::{Course, Direction};
 use super::mac::{Commands, LinkAdr, OPTIONS_BYTES_MAX, Said};
-use super::region::{Modulation, Plan};
+use super::region::{Plan, snr_floor_db};
 use super::state::Session;
+use crate::domain::radio::Window;
 use std::time::Duration;
 
 /// From the end of a join request to the first window: `JOIN_ACCEPT_DELAY1` of RP002.
@@ -91,18 +92,8 @@ pub enum Left {
     CounterExhausted,
 }
 
-/// When, where and how a reply may be sent. LoRa downlinks go out with inverted polarity, without CRC, at 4/5.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// From the end of the uplink.
-    pub delay: Duration,
-    /// In Hz.
-    pub frequency_hz: u32,
-    /// The data rate.
-    pub modulation: Modulation,
-}
-
-/// A frame to send in one of two windows; at least one is there.
+/// A frame to send in one of two windows; at least one is there. LoRa downlinks go out with inverted polarity, without
+/// CRC, at 4/5.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// The `PHYPayload`.
@@ -224,7 +215,7 @@ fn reply_to(said: &Said, heard: &Heard, order: &Order<'_>, commands: &mut Comman
 
 /// Returns how many whole dB a frame was above what could just be demodulated.
 fn margin_db(heard: &Heard) -> u8 {
-    let above = heard.snr_db.zip(heard.modulation.snr_floor_db()).map_or(0.0, |(s, f)| s - f);
+    let above = heard.snr_db.zip(snr_floor_db(heard.modulation)).map_or(0.0, |(s, f)| s - f);
     (0..=254).rev().find(|db| f32::from(*db) <= above).unwrap_or(0)
 }
 

@@ -4,9 +4,9 @@ use super::answer::{self, Left, Network, Order, Reply};
 use super::frame::DataUp;
 use super::key::Key;
 use super::mac::{self, MacAnswer};
-use super::region::Modulation;
 use super::state::{Last, Session, State};
 use super::{DevAddr, Eui};
+use crate::domain::radio::Modulation;
 
 /// Largest step of a counter in 1.0.2 and 1.0.3: `MAX_FCNT_GAP` of the regional parameters.
 const GAP_MAX: u16 = 16_384;

@@ -15,7 +15,8 @@ mod mac;
 mod region;
 mod state;
 
-pub use answer::{Left, Network, Order, Reply, Window};
+pub use crate::domain::radio::{Modulation, Window};
+pub use answer::{Left, Network, Order, Reply};
 pub use device::{
     Accepted, Activation, CounterReset, Device, Heard, Payload, Profile, Refusal, Version,
 };
@@ -23,7 +24,7 @@ pub use frame::{DataUp, FrameError, JoinRequest, PHY_BYTES_MAX, Uplink, parse};
 pub use join::{Joined, NONCES_MAX};
 pub use key::Key;
 pub use mac::{Battery, MacAnswer};
-pub use region::{Modulation, Plan, Region};
+pub use region::{Plan, Region};
 pub use state::{State, StateError};
 
 use std::fmt;

@@ -2,35 +2,19 @@
 //!
 //! What a region permits to be sent (duty cycle, dwell time, power) is not here: that is the airtime accountant's.
 
-/// How bits are put on the air.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Modulation {
-    /// LoRa.
-    Lora {
-        /// 5 to 12.
-        spreading_factor: u8,
-        /// In Hz.
-        bandwidth_hz: u32,
-    },
-    /// Frequency shift keying.
-    Fsk {
-        /// In bit/s.
-        bit_rate: u32,
-    },
+use crate::domain::radio::Modulation;
+
+const fn lora(spreading_factor: u8, bandwidth_khz: u32) -> Modulation {
+    Modulation::Lora { spreading_factor, bandwidth_hz: bandwidth_khz * 1000 }
 }
 
-impl Modulation {
-    const fn lora(spreading_factor: u8, bandwidth_khz: u32) -> Self {
-        Self::Lora { spreading_factor, bandwidth_hz: bandwidth_khz * 1000 }
-    }
-
-    /// Returns the lowest SNR that can be demodulated, in dB: SX1276 data sheet, table 13. FSK has none.
-    #[must_use]
-    pub fn snr_floor_db(self) -> Option<f32> {
-        match self {
-            Self::Lora { spreading_factor, .. } => Some(-2.5 * (f32::from(spreading_factor) - 4.0)),
-            Self::Fsk { .. } => None,
+/// Returns the lowest SNR that can be demodulated, in dB: SX1276 data sheet, table 13. FSK has none.
+pub(super) fn snr_floor_db(modulation: Modulation) -> Option<f32> {
+    match modulation {
+        Modulation::Lora { spreading_factor, .. } => {
+            Some(-2.5 * (f32::from(spreading_factor) - 4.0))
         }
+        Modulation::Fsk { .. } => None,
     }
 }
 
@@ -137,14 +121,14 @@ impl Region {
     #[must_use]
     pub const fn modulation(self, data_rate: u8) -> Option<Modulation> {
         match (self, data_rate) {
-            (Self::Us915, 0..=3) => Some(Modulation::lora(10 - data_rate, 125)),
-            (Self::Us915, 4) | (Self::Au915, 6) => Some(Modulation::lora(8, 500)),
-            (Self::Us915 | Self::Au915, 8..=13) => Some(Modulation::lora(20 - data_rate, 500)),
+            (Self::Us915, 0..=3) => Some(lora(10 - data_rate, 125)),
+            (Self::Us915, 4) | (Self::Au915, 6) => Some(lora(8, 500)),
+            (Self::Us915 | Self::Au915, 8..=13) => Some(lora(20 - data_rate, 500)),
             (Self::Us915, _) | (Self::Au915 | Self::Kr920, 6..) | (Self::In865, 6) | (_, 8..) => {
                 None
             }
-            (_, 0..=5) => Some(Modulation::lora(12 - data_rate, 125)),
-            (_, 6) => Some(Modulation::lora(7, 250)),
+            (_, 0..=5) => Some(lora(12 - data_rate, 125)),
+            (_, 6) => Some(lora(7, 250)),
             (_, 7) => Some(Modulation::Fsk { bit_rate: 50_000 }),
         }
     }
@@ -334,13 +318,13 @@ mod tests {
 
     #[test]
     fn data_rates_are_found_from_what_is_on_the_air() {
-        let sf8_500 = Modulation::lora(8, 500);
+        let sf8_500 = lora(8, 500);
         assert_eq!(Region::Us915.uplink_data_rate(sf8_500), Some(4));
         assert_eq!(Region::Au915.uplink_data_rate(sf8_500), Some(6));
         assert_eq!(Region::Eu868.uplink_data_rate(sf8_500), None);
-        assert_eq!(Region::Us915.uplink_data_rate(Modulation::lora(10, 125)), Some(0));
-        assert_eq!(Region::Kr920.uplink_data_rate(Modulation::lora(7, 125)), Some(5));
-        assert_eq!(Modulation::lora(7, 125).snr_floor_db(), Some(-7.5));
-        assert_eq!(Modulation::lora(12, 125).snr_floor_db(), Some(-20.0));
+        assert_eq!(Region::Us915.uplink_data_rate(lora(10, 125)), Some(0));
+        assert_eq!(Region::Kr920.uplink_data_rate(lora(7, 125)), Some(5));
+        assert_eq!(snr_floor_db(lora(7, 125)), Some(-7.5));
+        assert_eq!(snr_floor_db(lora(12, 125)), Some(-20.0));
     }
 }
