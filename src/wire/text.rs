@@ -14,12 +14,13 @@ pub enum Encoding {
     Raw,
     /// Two hex digits a byte; spaces, colons and dashes between them say nothing.
     Hex,
-    /// RFC 4648 §4 or §5, with or without padding.
+    /// RFC 4648 §4 or §5, with or without padding, whatever stands in the bits that are left over.
     Base64,
 }
 
-const LENIENT: GeneralPurposeConfig =
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+    .with_decode_allow_trailing_bits(true);
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 

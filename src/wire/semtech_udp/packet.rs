@@ -2,21 +2,13 @@
 
 use super::super::lorawan::{Modulation, PHY_BYTES_MAX};
 use super::present;
-use base64::Engine;
-use base64::engine::DecodePaddingMode;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use crate::wire::text::{self, Encoding};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 /// Most antennas of one packet.
 const ANTENNAS_MAX: usize = 8;
-
-/// Base64 as forwarders write it: with or without padding. URL-safe letters are put right before.
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
-    &base64::alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);
 
 /// Why a packet cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -318,7 +310,8 @@ fn phy(packet: &Value) -> Result<Vec<u8>, PacketError> {
         return Err(PacketError::TooLong);
     }
     let data = data.replace('-', "+").replace('_', "/");
-    let phy = LENIENT.decode(data).map_err(|_| PacketError::Base64)?;
+    let phy = text::decode(Encoding::Base64, data.as_bytes()).map_err(|_| PacketError::Base64)?;
+    let phy = phy.into_owned();
     if phy.len() > PHY_BYTES_MAX {
         return Err(PacketError::TooLong);
     }
