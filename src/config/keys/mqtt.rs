@@ -263,7 +263,11 @@ const CODEC_FIELD_KEYS: &[Key] = &[
         "The number, taken as unsigned, that says that there is no value, such as 65535.",
     ),
     optional("port", Kind::Whole(1, 255), "The value is there only in payloads of this port."),
-    optional("when_byte", Kind::Whole(0, 254), "The value is there only when this byte is `when_is`."),
+    optional(
+        "when_byte",
+        Kind::Whole(0, 254),
+        "The value is there only when this byte is `when_is`.",
+    ),
     optional("when_is", Kind::Whole(0, 255), "What the byte `when_byte` must be."),
 ];
 
