@@ -43,6 +43,11 @@ const FENCED: &[(&str, &[&str])] = &[
     ("mqtt_protocol_core", &["src/source/broker/"]),
     ("reqwest", &["src/channel/"]),
     ("serial2_tokio", &["src/channel/modem/"]),
+    ("lora_phy", &["src/source/lora/", "src/sim/"]),
+    ("spidev", &["src/source/lora/"]),
+    ("gpiocdev", &["src/source/lora/"]),
+    ("rquickjs", &["src/wire/javascript"]),
+    ("qrcode", &["src/cli/"]),
     ("clap", &["src/cli/", "src/main.rs"]),
 ];
 
