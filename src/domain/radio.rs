@@ -21,11 +21,22 @@ pub enum Modulation {
     },
 }
 
+/// Which frames a receiver lets through: LoRa's sync word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SyncWord {
+    /// `0x34`, `0x3444`: LoRaWAN.
+    Public,
+    /// `0x12`, `0x1424`: everything else, our own link among it.
+    Private,
+}
+
 /// How a frame was heard, by the gateway that heard it best.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hearing {
     /// Name of the source.
     pub link: Arc<str>,
+    /// Whose frames they are, as far as the air tells.
+    pub sync_word: SyncWord,
     /// EUI of the gateway.
     pub gateway: u64,
     /// The gateway's own clock at the end of the frame, µs; it begins again every 71.6 minutes.
@@ -55,15 +66,51 @@ pub struct Window {
     pub modulation: Modulation,
 }
 
-/// An answer to a node: to be sent in one of its receive windows, or not at all.
+/// A frame for a node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Downlink {
-    /// How the frame was heard that it answers.
-    pub hearing: Arc<Hearing>,
+    /// Name of the source that brings it on the air.
+    pub link: Arc<str>,
     /// The bytes.
     pub phy: Vec<u8>,
-    /// The windows, first and second; each may be missing.
-    pub windows: [Option<Window>; 2],
+    /// When the node listens.
+    pub when: When,
+    /// Whether airtime that is held back for danger may be used.
+    pub urgency: Urgency,
+}
+
+/// When a node listens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum When {
+    /// In a receive window behind a frame of its own, or not at all (class A).
+    Answer {
+        /// How the frame was heard that is answered.
+        hearing: Arc<Hearing>,
+        /// The windows, first and second; each may be missing.
+        windows: [Option<Window>; 2],
+    },
+    /// Always, on the channel of its link: a siren with mains or sun.
+    Always,
+}
+
+/// How urgent a transmission is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Acknowledgements, settings, tests, the all-clear.
+    Ordinary,
+    /// It warns of danger.
+    Danger,
+}
+
+impl When {
+    /// Returns whether there is a moment left.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        match self {
+            Self::Answer { windows, .. } => windows.iter().any(Option::is_some),
+            Self::Always => true,
+        }
+    }
 }
 
 impl Modulation {

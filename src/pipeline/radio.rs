@@ -3,7 +3,7 @@
 //! What a device and the gateway must both remember changes in the transaction that stores the reading it admits, and an
 //! answer leaves only after that.
 
-use crate::domain::radio::{Downlink, Hearing};
+use crate::domain::radio::{Downlink, Hearing, Urgency, When};
 use crate::domain::rule::NodeIndex;
 use crate::wire::lorawan::{
     self, Activation, DataUp, DevAddr, Device, Heard, JoinRequest, Network, Order, Payload,
@@ -213,9 +213,10 @@ impl Registered {
         hearing: &Arc<Hearing>,
     ) -> Opened {
         let downlink = reply.map(|reply| Downlink {
-            hearing: Arc::clone(hearing),
+            link: Arc::clone(&hearing.link),
             phy: reply.phy,
-            windows: [reply.rx1, reply.rx2],
+            when: When::Answer { hearing: Arc::clone(hearing), windows: [reply.rx1, reply.rx2] },
+            urgency: Urgency::Ordinary,
         });
         let state = (self.key.clone(), self.device.state().to_bytes());
         Opened::From { node: self.node, payload, state, downlink }

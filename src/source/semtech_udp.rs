@@ -6,7 +6,7 @@
 //! acknowledged to the node, after the commit.
 
 use crate::domain::frame::{Acknowledge, Envelope, Frame, Origin, Outcome, Receipt};
-use crate::domain::radio::{Downlink, Hearing, Window};
+use crate::domain::radio::{self, Downlink, Hearing, SyncWord, Window};
 use crate::domain::time::Timestamp;
 use crate::supervise::Stop;
 use crate::telemetry::{Clock, Counter};
@@ -258,6 +258,7 @@ impl Forwarders {
     fn hand_on(&self, Gathered { best, gateways }: Gathered) -> bool {
         let hearing = Hearing {
             link: Arc::clone(&self.link),
+            sync_word: SyncWord::Public,
             gateway: best.gateway.0,
             tmst: best.received.tmst,
             at: self.clock.now() - GATHER,
@@ -286,11 +287,16 @@ impl Forwarders {
 
     /// Sends an answer in the first window that it can still reach.
     async fn send(&mut self, mut downlink: Downlink) {
+        let radio::When::Answer { hearing, windows } = &mut downlink.when else {
+            // Which of the gateways would reach the node is not known.
+            self.counters.downlinks_late.add(1);
+            return;
+        };
         let now = self.clock.now();
-        let gateway = Eui(downlink.hearing.gateway);
-        let passed = now.since(downlink.hearing.at) + LEAD;
+        let gateway = Eui(hearing.gateway);
+        let passed = now.since(hearing.at) + LEAD;
         let open = |window: &mut Option<Window>| window.take_if(|window| window.delay >= passed);
-        let [first, second] = &mut downlink.windows;
+        let [first, second] = windows;
         let (Some(window), Some(to)) =
             (open(first).or_else(|| open(second)), self.reached_at.get(&gateway).copied())
         else {
@@ -305,7 +311,7 @@ impl Forwarders {
             return;
         }
         let transmit = Transmit {
-            when: When::At { tmst: later(downlink.hearing.tmst, window.delay) },
+            when: When::At { tmst: later(hearing.tmst, window.delay) },
             frequency_hz: window.frequency_hz,
             rf_chain: 0,
             power_dbm: self.settings.power_dbm,
@@ -331,7 +337,7 @@ impl Forwarders {
         if let TxOutcome::Refused(error) = outcome {
             tracing::warn!(error = ?error, "a gateway does not send a downlink");
             self.counters.downlinks_refused.add(1);
-            if downlink.windows.iter().any(Option::is_some) {
+            if downlink.when.is_possible() {
                 self.send(downlink).await;
             }
         }
