@@ -49,6 +49,14 @@ pub enum Bug {
     HoldForgottenAtRestart,
     /// The engine follows the rule's last level instead of the highest.
     HighestIgnored,
+    /// The radio link's window moves one counter too few.
+    RadioWindowOffByOne,
+    /// A node goes on after a restart with counters that it may have used.
+    RadioCounterReuse,
+    /// The gateway acknowledges a frame before it is committed.
+    RadioAckBeforeCommit,
+    /// The gateway takes a new key for the only one as soon as it has offered it.
+    RadioEpochMixUp,
 }
 
 impl Bug {
@@ -61,6 +69,14 @@ impl Bug {
         Self::WindowTooLong,
         Self::HoldForgottenAtRestart,
         Self::HighestIgnored,
+    ];
+
+    /// The faults of the radio link.
+    pub const RADIO: [Self; 4] = [
+        Self::RadioWindowOffByOne,
+        Self::RadioCounterReuse,
+        Self::RadioAckBeforeCommit,
+        Self::RadioEpochMixUp,
     ];
 
     /// The faults of the outbox.

@@ -14,4 +14,5 @@ pub mod segment;
 pub mod at;
 pub mod http1;
 pub mod lorawan;
+pub mod sealed;
 pub mod semtech_udp;

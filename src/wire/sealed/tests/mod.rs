@@ -1,0 +1,1 @@
+//! The link, by example, by chance, and against other people's numbers.
