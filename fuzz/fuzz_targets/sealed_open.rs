@@ -10,7 +10,8 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let _parts = parse(bytes);
-    let (address, epoch) = (Address { net: 1, node: 2 }, Epoch { number: 3, root: Root::new([4; 16]) });
+    let (address, epoch) =
+        (Address { net: 1, node: 2 }, Epoch { number: 3, root: Root::new([4; 16]) });
     let field = Field { quantity: 1, min_milli: 0, step_milli: 5, bits: 12 };
     let schema = Schema::new(&[field]).expect("a field of 12 bits");
     let profile = Profile { address, epoch, listens: Listens::Always, schema };
