@@ -6,7 +6,7 @@
 //! acknowledged to the node, after the commit.
 
 use crate::domain::frame::{Acknowledge, Envelope, Frame, Origin, Outcome, Receipt};
-use crate::domain::radio::{self, Downlink, Hearing, SyncWord, Window};
+use crate::domain::radio::{self, Downlink, Hearing, SyncWord, Urgency, Window};
 use crate::domain::time::Timestamp;
 use crate::supervise::Stop;
 use crate::telemetry::{Clock, Counter};
@@ -38,6 +38,8 @@ const LEAD: Duration = Duration::from_millis(60);
 const PENDING_MAX: usize = 64;
 /// Longest datagram: a forwarder's own buffer is smaller.
 const DATAGRAM_MAX: usize = 65_536;
+/// Share of the airtime that is kept for frames that warn of danger.
+const KEPT_FOR_DANGER: f64 = 0.25;
 /// The time over which airtime is counted.
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -285,33 +287,46 @@ impl Forwarders {
         }
     }
 
-    /// Sends an answer in the first window that it can still reach.
+    /// Sends a frame in the first window that it can still reach, or at once where the node always listens.
     async fn send(&mut self, mut downlink: Downlink) {
-        let radio::When::Answer { hearing, windows } = &mut downlink.when else {
+        let now = self.clock.now();
+        let planned = match &mut downlink.when {
+            radio::When::Answer { hearing, windows } => {
+                let passed = now.since(hearing.at) + LEAD;
+                let open =
+                    |window: &mut Option<Window>| window.take_if(|window| window.delay >= passed);
+                let [first, second] = windows;
+                let window = open(first).or_else(|| open(second));
+                window.map(|window| {
+                    let when = When::At { tmst: later(hearing.tmst, window.delay) };
+                    (Eui(hearing.gateway), window, when)
+                })
+            }
+            radio::When::Now { hearing, window } => {
+                Some((Eui(hearing.gateway), *window, When::Immediately))
+            }
             // Which of the gateways would reach the node is not known.
+            radio::When::Always => None,
+        };
+        let planned =
+            planned.and_then(|planned| Some((planned, *self.reached_at.get(&planned.0)?)));
+        let Some(((gateway, window, when), to)) = planned else {
             self.counters.downlinks_late.add(1);
             return;
         };
-        let now = self.clock.now();
-        let gateway = Eui(hearing.gateway);
-        let passed = now.since(hearing.at) + LEAD;
-        let open = |window: &mut Option<Window>| window.take_if(|window| window.delay >= passed);
-        let [first, second] = windows;
-        let (Some(window), Some(to)) =
-            (open(first).or_else(|| open(second)), self.reached_at.get(&gateway).copied())
-        else {
-            self.counters.downlinks_late.add(1);
-            return;
+        let most = match downlink.urgency {
+            Urgency::Danger => self.settings.airtime_per_hour,
+            Urgency::Ordinary => self.settings.airtime_per_hour.mul_f64(1.0 - KEPT_FOR_DANGER),
         };
         let air = window.modulation.time_on_air(downlink.phy.len(), false);
         let booked = self.airtime.entry(gateway).or_default();
-        if !booked.book(air, self.settings.airtime_per_hour, now) {
+        if !booked.book(air, most, now) {
             self.counters.downlinks_held.add(1);
-            tracing::warn!(gateway = %gateway, "an answer to a radio node would take more airtime than is allowed");
+            tracing::warn!(gateway = %gateway, "a frame for a radio node would take more airtime than is allowed");
             return;
         }
         let transmit = Transmit {
-            when: When::At { tmst: later(hearing.tmst, window.delay) },
+            when,
             frequency_hz: window.frequency_hz,
             rf_chain: 0,
             power_dbm: self.settings.power_dbm,
@@ -337,7 +352,9 @@ impl Forwarders {
         if let TxOutcome::Refused(error) = outcome {
             tracing::warn!(error = ?error, "a gateway does not send a downlink");
             self.counters.downlinks_refused.add(1);
-            if downlink.when.is_possible() {
+            // What can be sent at any time is sent again by whoever ordered it.
+            let is_answer = matches!(downlink.when, radio::When::Answer { .. });
+            if is_answer && downlink.when.is_possible() {
                 self.send(downlink).await;
             }
         }
