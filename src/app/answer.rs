@@ -5,6 +5,7 @@ use crate::config::Sms;
 use crate::dispatch::Standing;
 use crate::domain::outbox::Delivery;
 use crate::domain::recipient::PhoneNumber;
+use crate::pipeline::SirenStatus;
 use crate::source::{mqtt, semtech_udp};
 use crate::store::{ReadingRow, WarningRow};
 use serde_json::{Value, json};
@@ -44,6 +45,7 @@ pub(super) fn broker(handle: &mqtt::Handle) -> Value {
     json!({
         "broker": handle.name(), "state": state, "publications": counters.publications.get(),
         "retained": counters.retained.get(), "refused": counters.refused.get(),
+        "published": counters.published.get(), "unpublished": counters.unpublished.get(),
     })
 }
 
@@ -64,6 +66,13 @@ pub(super) fn forwarders(counters: &semtech_udp::Counters) -> Value {
         "refused": counters.refused.get(), "dropped": counters.dropped.get(),
         "downlinks": counters.downlinks.get(), "downlinks_late": counters.downlinks_late.get(),
         "downlinks_held": counters.downlinks_held.get(), "downlinks_refused": counters.downlinks_refused.get(),
+    })
+}
+
+pub(super) fn siren(siren: &SirenStatus) -> Value {
+    json!({
+        "siren": siren.name, "node": siren.node, "desired": siren.desired.as_str(), "confirmed": siren.confirmed,
+        "attempts": siren.attempts, "given_up": siren.given_up,
     })
 }
 

@@ -46,11 +46,11 @@ pub(crate) fn ask(config: &Path, question: Question) -> Result<Value, Failure> {
     Ok(answer)
 }
 
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+pub(crate) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or("")
 }
 
-fn number(value: &Value, key: &str) -> i64 {
+pub(crate) fn number(value: &Value, key: &str) -> i64 {
     value.get(key).and_then(Value::as_i64).unwrap_or(0)
 }
 

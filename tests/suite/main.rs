@@ -27,5 +27,6 @@ mod observed;
 mod outbox_search;
 mod peers;
 mod scenarios;
+mod sirens;
 mod sms_codec;
 mod tidy;
