@@ -5,6 +5,7 @@ use crate::config::Sms;
 use crate::dispatch::Standing;
 use crate::domain::outbox::Delivery;
 use crate::domain::recipient::PhoneNumber;
+use crate::domain::time::Timestamp;
 use crate::pipeline::SirenStatus;
 use crate::source::{mqtt, semtech_udp};
 use crate::store::{ReadingRow, WarningRow};
@@ -60,8 +61,19 @@ pub(super) fn listener(handle: &crate::source::broker::Handle) -> Value {
     })
 }
 
-pub(super) fn forwarders(counters: &semtech_udp::Counters) -> Value {
+pub(super) fn forwarders(counters: &semtech_udp::Counters, now: Timestamp) -> Value {
+    let gateways = counters.gateways().into_iter().map(|(eui, state)| {
+        let status = state.status.unwrap_or_default();
+        json!({
+            "gateway": eui.to_string(), "heard_s_ago": state.heard.map(|at| now.since(at).as_secs()),
+            "reachable": state.reachable, "time": status.time, "received": status.received,
+            "received_ok": status.received_ok, "forwarded": status.forwarded,
+            "acknowledged_percent": status.acknowledged_percent, "transmitted": status.transmitted,
+            "latitude": status.latitude, "longitude": status.longitude, "temperature_c": status.temperature_c,
+        })
+    });
     json!({
+        "gateways": gateways.collect::<Vec<_>>(),
         "frames": counters.frames.get(), "copies": counters.copies.get(), "damaged": counters.damaged.get(),
         "refused": counters.refused.get(), "dropped": counters.dropped.get(),
         "downlinks": counters.downlinks.get(), "downlinks_late": counters.downlinks_late.get(),
@@ -115,6 +127,6 @@ pub(super) fn delivery(delivery: &Delivery) -> Value {
         "possible_duplicate": delivery.possible_duplicate,
         "reason": delivery.last_error,
         "created_ms": delivery.created.as_millis(),
-        "ended_ms": delivery.ended.map(crate::domain::time::Timestamp::as_millis),
+        "ended_ms": delivery.ended.map(Timestamp::as_millis),
     })
 }

@@ -404,7 +404,7 @@ impl Hands {
             "listener": self.listener.as_ref().map(answer::listener),
             "radio": {
                 "refused": status.radio_refused.iter().map(|(reason, count)| (*reason, *count)).collect::<BTreeMap<_, _>>(),
-                "packet_forwarders": self.forwarders.as_deref().map(answer::forwarders),
+                "packet_forwarders": self.forwarders.as_deref().map(|f| answer::forwarders(f, clock.now())),
             },
             "sirens": status.sirens.iter().map(answer::siren).collect::<Vec<_>>(),
             "counters": {

@@ -162,6 +162,18 @@ fn radio(status: &Value) {
         print::count(number(forwarders, "downlinks"), "downlink"),
         print::count(number(forwarders, "refused"), "refused datagram")
     ));
+    for gateway in rows(forwarders, "gateways") {
+        let heard = match gateway.get("heard_s_ago").and_then(Value::as_u64) {
+            Some(ago) => format!("heard {} ago", print::span(ago)),
+            None => "not heard since the start".to_owned(),
+        };
+        let way = if gateway.get("reachable") == Some(&Value::Bool(true)) {
+            ""
+        } else {
+            ", nothing can be sent by it"
+        };
+        print::line(&format!("  gateway {}: {heard}{way}", text(gateway, "gateway")));
+    }
     let refused = status.pointer("/radio/refused").and_then(Value::as_object);
     for (reason, count) in refused.into_iter().flatten() {
         print::line(&format!("  {count} refused: {reason}"));

@@ -12,13 +12,13 @@ use crate::supervise::Stop;
 use crate::telemetry::{Clock, Counter};
 use crate::wire::lorawan::Eui;
 use crate::wire::semtech_udp::{
-    self, Added, Copies, Crc, Datagram, Gathered, Push, Transmit, TxOutcome, When, later,
+    self, Added, Copies, Crc, Datagram, Gathered, Push, Status, Transmit, TxOutcome, When, later,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::net::UdpSocket;
@@ -56,9 +56,21 @@ pub struct Settings {
     pub airtime_per_hour: Duration,
 }
 
-/// What the source counts.
+/// How a gateway is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GatewayState {
+    /// When it was heard last; `None`: never since the start.
+    pub heard: Option<Timestamp>,
+    /// Whether it has said where downlinks are to be sent.
+    pub reachable: bool,
+    /// What it said of itself last.
+    pub status: Option<Status>,
+}
+
+/// What the source counts, and how its gateways are.
 #[derive(Debug, Default)]
 pub struct Counters {
+    gateways: Mutex<BTreeMap<Eui, GatewayState>>,
     /// Frames handed on, copies by other gateways apart.
     pub frames: Counter,
     /// Copies by other gateways.
@@ -77,6 +89,19 @@ pub struct Counters {
     pub downlinks_held: Counter,
     /// Downlinks that a gateway refused.
     pub downlinks_refused: Counter,
+}
+
+impl Counters {
+    /// Returns how each gateway is that is listened to.
+    #[must_use]
+    pub fn gateways(&self) -> BTreeMap<Eui, GatewayState> {
+        self.gateways.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, gateway: Eui, change: impl FnOnce(&mut GatewayState)) {
+        let mut gateways = self.gateways.lock().unwrap_or_else(PoisonError::into_inner);
+        change(gateways.entry(gateway).or_default());
+    }
 }
 
 /// Why the source cannot start.
@@ -154,12 +179,14 @@ impl Forwarders {
     ) -> Result<Self, Error> {
         let address = settings.listen;
         let socket = UdpSocket::bind(address).await;
+        let gateways = settings.gateways.iter().map(|eui| (*eui, GatewayState::default()));
+        let gateways = Mutex::new(gateways.collect());
         Ok(Self {
             socket: socket.map_err(|source| Error::Bind { address, source })?,
             settings,
             clock,
             frames,
-            counters: Arc::default(),
+            counters: Arc::new(Counters { gateways, ..Counters::default() }),
             link: LINK.into(),
             copies: Copies::new(GATHER, MEMORY, COPIES_MAX),
             reached_at: BTreeMap::new(),
@@ -214,6 +241,10 @@ impl Forwarders {
                 self.heard(gateway, push);
             }
             Ok(Datagram::PullData { token, gateway }) if allowed(&gateway) => {
+                let now = self.clock.now();
+                self.counters.note(gateway, |state| {
+                    (state.heard, state.reachable) = (Some(now), true);
+                });
                 if self.reached_at.insert(gateway, from) != Some(from) {
                     tracing::info!(gateway = %gateway, "a packet forwarder can be reached");
                 }
@@ -243,6 +274,10 @@ impl Forwarders {
     fn heard(&mut self, gateway: Eui, push: Push) {
         self.counters.refused.add(push.faults.len() as u64);
         let now = self.clock.now();
+        self.counters.note(gateway, |state| {
+            state.heard = Some(now);
+            state.status = push.status.or(state.status.take());
+        });
         for received in push.received {
             if received.crc == Crc::Bad {
                 self.counters.damaged.add(1);

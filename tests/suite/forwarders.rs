@@ -6,7 +6,9 @@ use crate::lorawan::Peer;
 use crate::peers::wait_for;
 use kengele::sim::village;
 use kengele::wire::lorawan::{Eui, Modulation};
-use kengele::wire::semtech_udp::{self, Crc, Datagram, Push, Received, Transmit, TxOutcome, When};
+use kengele::wire::semtech_udp::{
+    self, Crc, Datagram, Push, Received, Status, Transmit, TxOutcome, When,
+};
 use serde_json::json;
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -92,6 +94,16 @@ impl Forwarder {
         self.next(Duration::from_millis(700)) == Some(Datagram::PushAck { token })
     }
 
+    /// Says how the gateway is.
+    fn report(&mut self) {
+        self.token += 1;
+        let (token, gateway) = (self.token, self.gateway);
+        let status = Status { received: Some(7), temperature_c: Some(31.5), ..Status::default() };
+        let push = Push { status: Some(status), ..Push::default() };
+        self.say(&Datagram::PushData { token, gateway, push });
+        assert_eq!(self.next(Duration::from_secs(5)), Some(Datagram::PushAck { token }));
+    }
+
     /// Returns what the server wants sent, and says that it is.
     pub(crate) fn downlink(&mut self, patience: Duration) -> Option<Transmit> {
         let datagram = self.next(patience)?;
@@ -174,7 +186,17 @@ async fn a_device_behind_a_packet_forwarder_joins_is_heard_once_and_acknowledged
     let heard = device.down(&answer.phy, 1);
     assert_eq!((&heard["valid"], &heard["ack"]), (&json!(true), &json!(true)), "{heard}");
 
+    near.report();
+    wait_for("the gateway's own word is shown", || {
+        let status = site.ask(&["status"]);
+        let gateway = status.pointer("/radio/packet_forwarders/gateways/0").unwrap();
+        let said = json!([gateway["gateway"], gateway["reachable"], gateway["temperature_c"]]);
+        said == json!(["aa555a0000000101", true, 31.5])
+    })
+    .await;
     let status = site.ask(&["status"]);
+    let other = status.pointer("/radio/packet_forwarders/gateways/1").unwrap();
+    assert_eq!((&other["heard_s_ago"], &other["reachable"]), (&json!(null), &json!(false)));
     let refused = status.pointer("/radio/refused").unwrap();
     assert_eq!(refused["join with a nonce that was used"], json!(1), "{refused}");
     assert_eq!(refused["replayed"], json!(1), "{refused}");
