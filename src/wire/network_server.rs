@@ -173,6 +173,7 @@ impl ChirpStack {
 #[serde(default)]
 struct TheThings {
     uplink_message: Option<TheThingsUplink>,
+    simulated: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -195,7 +196,9 @@ struct Percentage {
 
 impl TheThings {
     fn event(self) -> Result<Event, DecodeError> {
-        let Some(uplink) = self.uplink_message else { return Ok(Event::Other) };
+        // Somebody tries their console: no river has risen.
+        let uplink = self.uplink_message.filter(|_| !self.simulated);
+        let Some(uplink) = uplink else { return Ok(Event::Other) };
         Ok(Event::Uplink(Uplink {
             port: uplink.f_port,
             counter: uplink.f_cnt,
@@ -313,6 +316,8 @@ mod tests {
         assert!(matches!(read(Server::ChirpStack, join), Event::Other));
         let accept = r#"{"end_device_ids":{"device_id":"a"},"join_accept":{"session_key_id":"x"}}"#;
         assert!(matches!(read(Server::TheThings, accept), Event::Other));
+        let tried = r#"{"simulated":true,"uplink_message":{"f_port":1,"frm_payload":"BNI="}}"#;
+        assert!(matches!(read(Server::TheThings, tried), Event::Other));
         let text = r#"{"from":1,"type":"text","payload":{"text":"river over bridge"}}"#;
         assert!(matches!(read(Server::Meshtastic, text), Event::Other));
         assert!(Server::ChirpStack.read(b"[1]").is_err());
