@@ -106,6 +106,8 @@ pub struct Counters {
     pub radio_refused: Counter,
     /// Answers to radio nodes that found no room.
     pub downlinks_dropped: Counter,
+    /// Orders to sirens that found no broker, or no room on the way to it.
+    pub publications_dropped: Counter,
     /// Alerts made.
     pub alerts: Counter,
     /// Deliveries planned.

@@ -5,6 +5,8 @@ use crate::config::Sms;
 use crate::dispatch::Standing;
 use crate::domain::outbox::Delivery;
 use crate::domain::recipient::PhoneNumber;
+use crate::domain::time::Timestamp;
+use crate::pipeline::SirenStatus;
 use crate::source::{mqtt, semtech_udp};
 use crate::store::{ReadingRow, WarningRow};
 use serde_json::{Value, json};
@@ -44,6 +46,7 @@ pub(super) fn broker(handle: &mqtt::Handle) -> Value {
     json!({
         "broker": handle.name(), "state": state, "publications": counters.publications.get(),
         "retained": counters.retained.get(), "refused": counters.refused.get(),
+        "published": counters.published.get(), "unpublished": counters.unpublished.get(),
     })
 }
 
@@ -58,12 +61,30 @@ pub(super) fn listener(handle: &crate::source::broker::Handle) -> Value {
     })
 }
 
-pub(super) fn forwarders(counters: &semtech_udp::Counters) -> Value {
+pub(super) fn forwarders(counters: &semtech_udp::Counters, now: Timestamp) -> Value {
+    let gateways = counters.gateways().into_iter().map(|(eui, state)| {
+        let status = state.status.unwrap_or_default();
+        json!({
+            "gateway": eui.to_string(), "heard_s_ago": state.heard.map(|at| now.since(at).as_secs()),
+            "reachable": state.reachable, "time": status.time, "received": status.received,
+            "received_ok": status.received_ok, "forwarded": status.forwarded,
+            "acknowledged_percent": status.acknowledged_percent, "transmitted": status.transmitted,
+            "latitude": status.latitude, "longitude": status.longitude, "temperature_c": status.temperature_c,
+        })
+    });
     json!({
+        "gateways": gateways.collect::<Vec<_>>(),
         "frames": counters.frames.get(), "copies": counters.copies.get(), "damaged": counters.damaged.get(),
         "refused": counters.refused.get(), "dropped": counters.dropped.get(),
         "downlinks": counters.downlinks.get(), "downlinks_late": counters.downlinks_late.get(),
         "downlinks_held": counters.downlinks_held.get(), "downlinks_refused": counters.downlinks_refused.get(),
+    })
+}
+
+pub(super) fn siren(siren: &SirenStatus) -> Value {
+    json!({
+        "siren": siren.name, "node": siren.node, "desired": siren.desired.as_str(), "confirmed": siren.confirmed,
+        "attempts": siren.attempts, "given_up": siren.given_up,
     })
 }
 
@@ -106,6 +127,6 @@ pub(super) fn delivery(delivery: &Delivery) -> Value {
         "possible_duplicate": delivery.possible_duplicate,
         "reason": delivery.last_error,
         "created_ms": delivery.created.as_millis(),
-        "ended_ms": delivery.ended.map(crate::domain::time::Timestamp::as_millis),
+        "ended_ms": delivery.ended.map(Timestamp::as_millis),
     })
 }

@@ -9,6 +9,7 @@ use crate::domain::message::Priority;
 use crate::domain::plan::Planned;
 use crate::domain::quantity::Quantity;
 use crate::domain::recipient::{PhoneNumber, RecipientId, Role};
+use crate::domain::siren;
 use crate::domain::warning::MessageType;
 use crate::pipeline::{Command, Status};
 use crate::store::{NewDelivery, NewRecipient, ReadingsWanted, Store, Turn};
@@ -91,11 +92,32 @@ pub enum Question {
     },
     /// How much credit does each SIM have?
     Balance,
+    /// How are the sirens?
+    Sirens,
+    /// Do something with a siren.
+    Siren {
+        /// Its name.
+        name: String,
+        /// `sound`, `silence` or `test`.
+        command: SirenCommand,
+    },
     /// What became of the deliveries?
     Deliveries {
         /// Of this warning only.
         warning: Option<i64>,
     },
+}
+
+/// What may be done with a siren.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SirenCommand {
+    /// Let it sound.
+    Sound,
+    /// Let it be silent until the next alert.
+    Silence,
+    /// Let it sound for a moment.
+    Test,
 }
 
 /// A recipient as a row of a list.
@@ -226,10 +248,16 @@ impl Control {
 }
 
 async fn converse(stream: UnixStream, hands: &Hands) -> anyhow::Result<()> {
+    // Who asks, as the kernel knows it: user and process.
+    let asker = stream.peer_cred().map_or_else(
+        |_| "unknown".to_owned(),
+        |peer| format!("uid {} pid {}", peer.uid(), peer.pid().unwrap_or(0)),
+    );
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     BufReader::new(read.take(QUESTION_BYTES_MAX)).read_line(&mut line).await?;
     let answer = match serde_json::from_str::<Question>(&line) {
+        Ok(Question::Siren { name, command }) => hands.siren(name, command, &asker).await,
         Ok(question) => hands.answer(question).await,
         Err(error) => Err(anyhow::anyhow!("not a question: {error}")),
     };
@@ -289,6 +317,15 @@ impl Hands {
             }
             Question::SendTest { to, text, channel } => self.send_test(&to, text, channel).await,
             Question::Balance => self.balance().await,
+            Question::Sirens => Ok(self
+                .standing()
+                .await?
+                .sirens
+                .iter()
+                .map(answer::siren)
+                .collect::<Vec<_>>()
+                .into()),
+            Question::Siren { name, command } => self.siren(name, command, "this process").await,
             Question::Warnings
             | Question::Why { .. }
             | Question::Readings { .. }
@@ -297,10 +334,46 @@ impl Hands {
         }
     }
 
-    async fn status(&self) -> anyhow::Result<Value> {
+    /// Asks the pipeline how things stand.
+    async fn standing(&self) -> anyhow::Result<Status> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Status(reply)).await.context("the pipeline has ended")?;
-        let status = answer.await.context("the pipeline has ended")?;
+        answer.await.context("the pipeline has ended")
+    }
+
+    /// Does something with a siren. Silence is less sensitive than what was: who wants it stands in the log.
+    async fn siren(
+        &self,
+        name: String,
+        command: SirenCommand,
+        asker: &str,
+    ) -> anyhow::Result<Value> {
+        let wanted = match command {
+            SirenCommand::Sound => siren::Command::Sound,
+            SirenCommand::Silence => siren::Command::Silence,
+            SirenCommand::Test => siren::Command::Test,
+        };
+        let (reply, answer) = oneshot::channel();
+        self.commands
+            .send(Command::Siren(name.clone(), wanted, reply))
+            .await
+            .context("the pipeline has ended")?;
+        answer.await.context("the pipeline has ended")?.map_err(anyhow::Error::msg)?;
+        match wanted {
+            siren::Command::Silence => {
+                tracing::warn!(siren = name, asker, "a siren is silenced by an operator");
+            }
+            siren::Command::Sound | siren::Command::Test => {
+                tracing::info!(siren = name, asker, command = ?command, "an operator orders a siren");
+            }
+        }
+        let sirens = self.standing().await?.sirens;
+        let siren = sirens.iter().find(|siren| siren.name == name);
+        Ok(siren.map(answer::siren).unwrap_or_default())
+    }
+
+    async fn status(&self) -> anyhow::Result<Value> {
+        let status = self.standing().await?;
         let (reply, answer) = oneshot::channel();
         self.words.send(Word::Status(reply)).await.context("the outbox has ended")?;
         let outbox = answer.await.context("the outbox has ended")?;
@@ -331,9 +404,11 @@ impl Hands {
             "listener": self.listener.as_ref().map(answer::listener),
             "radio": {
                 "refused": status.radio_refused.iter().map(|(reason, count)| (*reason, *count)).collect::<BTreeMap<_, _>>(),
-                "packet_forwarders": self.forwarders.as_deref().map(answer::forwarders),
+                "packet_forwarders": self.forwarders.as_deref().map(|f| answer::forwarders(f, clock.now())),
             },
+            "sirens": status.sirens.iter().map(answer::siren).collect::<Vec<_>>(),
             "counters": {
+                "publications_dropped": counters.publications_dropped.get(),
                 "radio_refused": counters.radio_refused.get(), "downlinks_dropped": counters.downlinks_dropped.get(),
                 "frames": counters.frames.get(), "readings": counters.readings.get(),
                 "suspect": counters.suspect.get(), "repeated": counters.repeated.get(),
@@ -513,7 +588,12 @@ pub async fn answer_from_store(store: &Store, question: Question) -> anyhow::Res
             .map(answer::delivery)
             .collect::<Vec<_>>()
             .into()),
-        Question::Status | Question::Reload | Question::SendTest { .. } | Question::Balance => {
+        Question::Status
+        | Question::Reload
+        | Question::SendTest { .. }
+        | Question::Sirens
+        | Question::Siren { .. }
+        | Question::Balance => {
             bail!("only a running gateway can do that: start it with kengele run")
         }
     }

@@ -6,7 +6,8 @@ use crate::dispatch::Lane;
 use crate::domain::outbox::{self, Budget, LaneSettings};
 use crate::domain::plan::Wording;
 use crate::domain::rule::NodeIndex;
-use crate::pipeline::{self, LorawanNode, Route, Rules};
+use crate::domain::siren::{self, Confirms, Exercises};
+use crate::pipeline::{self, LorawanNode, Payloads, Route, Rules, SirenNode, Way};
 use crate::source::{broker, mqtt, semtech_udp};
 use crate::wire::binary::{Number, Order, Slot, When};
 use crate::wire::lorawan;
@@ -114,7 +115,45 @@ pub fn rules(loaded: &Loaded) -> anyhow::Result<Rules> {
             .collect::<Result<_, _>>()?,
         wording: wording(config)?,
         lorawan: None,
+        sirens: sirens(config)?,
     })
+}
+
+/// Returns the sirens, each with the way to it.
+fn sirens(config: &Config) -> anyhow::Result<Vec<SirenNode>> {
+    let one = |siren: &config::Siren| -> anyhow::Result<SirenNode> {
+        let way = match &siren.way {
+            config::SirenWay::Lorawan => {
+                let device = config.lorawan_nodes.iter().find(|node| node.place == siren.place);
+                if device.is_some_and(|node| node.listens) { Way::Listens } else { Way::Asks }
+            }
+            config::SirenWay::ChirpStack { broker, application, dev_eui } => Way::ChirpStack {
+                broker: broker.clone(),
+                topic: format!("application/{application}/device/{dev_eui}/command/down"),
+                dev_eui: dev_eui.clone(),
+            },
+        };
+        Ok(SirenNode {
+            name: siren.name.clone(),
+            node: NodeIndex(u32::try_from(siren.place).context("too many nodes")?),
+            settings: siren::Settings {
+                areas: siren.areas.clone(),
+                hazards: siren.hazards.clone(),
+                level: siren.level,
+                max_on: siren.max_on,
+                exercises: if siren.in_exercises { Exercises::Sound } else { Exercises::Silent },
+                confirms: if siren.confirmed { Confirms::Yes } else { Confirms::No },
+            },
+            way,
+            payloads: Payloads {
+                port: siren.port,
+                on: siren.on.clone(),
+                off: siren.off.clone(),
+                test: siren.test.clone(),
+            },
+        })
+    };
+    config.sirens.iter().map(one).collect()
 }
 
 /// Returns the same, with what is secret: the keys of radio nodes.

@@ -14,7 +14,7 @@ use crate::domain::frame::Envelope;
 use crate::domain::radio::Downlink;
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::warning::{Alert, MessageType};
-use crate::pipeline::{Command, Outlets, Pipeline, Rules};
+use crate::pipeline::{Command, Outlets, Pipeline, Publisher, Rules};
 use crate::source::semtech_udp::{self, Forwarders};
 use crate::source::{broker, mqtt as brokers};
 use crate::store::Store;
@@ -126,7 +126,9 @@ impl Gateway {
         let (from_memory, from_memory_in) = mpsc::channel(FROM_MEMORY_MAX);
         let nudge = Arc::new(Notify::new());
         let (downlinks, downlinks_in) = mpsc::channel(QUEUE_MAX);
-        let outlets = Outlets { nudge: Arc::clone(&nudge), from_memory, alerts, downlinks };
+        let (publishers, outbounds) = publishers(config);
+        let outlets =
+            Outlets { nudge: Arc::clone(&nudge), from_memory, alerts, downlinks, publishers };
 
         let lanes =
             lanes::start(config, &telemetry.clock, options.speed, &words, &mut tasks).await?;
@@ -154,7 +156,8 @@ impl Gateway {
         }
 
         let Sources { mqtt, listener, brokers, forwarders } =
-            start_sources(config, &frames, downlinks_in, &telemetry.clock, &mut tasks).await?;
+            start_sources(config, &frames, (downlinks_in, outbounds), &telemetry.clock, &mut tasks)
+                .await?;
         let hands = Hands {
             forwarders,
             commands,
@@ -255,11 +258,26 @@ struct Sources {
     forwarders: Option<Arc<semtech_udp::Counters>>,
 }
 
+/// What is said on each broker, by its name.
+type Outbounds = BTreeMap<String, brokers::Outbound>;
+
+/// Makes the ways from the pipeline to brokers, and their ends there.
+fn publishers(config: &Config) -> (BTreeMap<String, Publisher>, Outbounds) {
+    let way = |broker: &crate::config::Broker| {
+        let (queue, publications) = mpsc::channel(brokers::PUBLICATIONS_MAX);
+        let (heard, is_heard) = watch::channel(false);
+        let publisher = Publisher { queue, heard: is_heard };
+        let outbound = brokers::Outbound { publications, heard };
+        ((broker.name.clone(), publisher), (broker.name.clone(), outbound))
+    };
+    config.brokers.iter().map(way).unzip()
+}
+
 /// Starts everything that brings frames.
 async fn start_sources(
     config: &Config,
     frames: &mpsc::Sender<Envelope>,
-    downlinks: mpsc::Receiver<Downlink>,
+    (downlinks, mut outbounds): (mpsc::Receiver<Downlink>, Outbounds),
     clock: &Clock,
     tasks: &mut Tasks,
 ) -> anyhow::Result<Sources> {
@@ -275,7 +293,8 @@ async fn start_sources(
     let mut heard = Vec::new();
     for (settings, number) in config.brokers.iter().zip(0..) {
         let settings = convert::broker(config, settings, lanes::seed() ^ number)?;
-        let client = brokers::Client::new(settings, frames.clone());
+        let outbound = outbounds.remove(&settings.name).context("a broker has no queue")?;
+        let client = brokers::Client::new(settings, frames.clone(), outbound);
         heard.push(client.handle());
         tasks.spawn("broker", client.run(tasks.stop_signal()));
     }

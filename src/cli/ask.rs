@@ -46,11 +46,11 @@ pub(crate) fn ask(config: &Path, question: Question) -> Result<Value, Failure> {
     Ok(answer)
 }
 
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+pub(crate) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or("")
 }
 
-fn number(value: &Value, key: &str) -> i64 {
+pub(crate) fn number(value: &Value, key: &str) -> i64 {
     value.get(key).and_then(Value::as_i64).unwrap_or(0)
 }
 
@@ -162,6 +162,18 @@ fn radio(status: &Value) {
         print::count(number(forwarders, "downlinks"), "downlink"),
         print::count(number(forwarders, "refused"), "refused datagram")
     ));
+    for gateway in rows(forwarders, "gateways") {
+        let heard = match gateway.get("heard_s_ago").and_then(Value::as_u64) {
+            Some(ago) => format!("heard {} ago", print::span(ago)),
+            None => "not heard since the start".to_owned(),
+        };
+        let way = if gateway.get("reachable") == Some(&Value::Bool(true)) {
+            ""
+        } else {
+            ", nothing can be sent by it"
+        };
+        print::line(&format!("  gateway {}: {heard}{way}", text(gateway, "gateway")));
+    }
     let refused = status.pointer("/radio/refused").and_then(Value::as_object);
     for (reason, count) in refused.into_iter().flatten() {
         print::line(&format!("  {count} refused: {reason}"));

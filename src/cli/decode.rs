@@ -158,7 +158,9 @@ impl Reader {
                         let node = rules.book.nodes.get(node.0 as usize);
                         Ok(Said::of(node.map(|node| node.name.to_string()), &found, troubles))
                     }
-                    Decoded::Nothing => Ok(Said::of(None, &[], Vec::new())),
+                    Decoded::Nothing | Decoded::Downlink { .. } => {
+                        Ok(Said::of(None, &[], Vec::new()))
+                    }
                     Decoded::NoTemplate => Err(anyhow!("no [[topic]] is of this form")),
                     Decoded::Undeclared => {
                         let heard = decoder.heard().next();

@@ -8,6 +8,7 @@ mod people;
 mod print;
 mod replay;
 mod simulate;
+mod siren;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use kengele::config::Diagnostic;
@@ -120,6 +121,9 @@ enum Command {
     },
     /// Ask every modem's SIM for its balance
     Balance,
+    /// List, test, sound and silence sirens
+    #[command(subcommand)]
+    Siren(siren::Siren),
     /// Run history through today's rules and print what would have been sent
     #[command(after_help = replay::HELP)]
     Replay(replay::Replay),
@@ -170,6 +174,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         }
         Command::Deliveries { warning } => ask::deliveries(&cli.config, warning, style),
         Command::Balance => ask::balance(&cli.config, style),
+        Command::Siren(command) => siren::run(&cli.config, command, style),
         Command::Replay(replay) => replay::run(&cli.config, &replay, style),
         Command::Decode(decode) => decode::run(&cli.config, &decode, style),
         Command::Completions { shell } => {

@@ -25,6 +25,7 @@ mod rule;
 mod section;
 mod settings;
 mod signal;
+mod siren;
 mod texts;
 mod topic;
 
@@ -38,6 +39,7 @@ pub use settings::{
     LorawanVersion, Modem, Number, Price, Protocol, Rate, RoleSettings, SegmentCount, SemtechUdp,
     Slot, Sms, SmsProvider, TextReport, TimeField, TimeUnit, Timezone, TlsFiles, Topic, Webhook,
 };
+pub use siren::{Siren, SirenWay};
 
 use crate::domain::recipient::Role;
 use crate::domain::rule::RuleBook;
@@ -166,6 +168,14 @@ fn check(
     let links = mqtt::link_names(&brokers, listener.as_ref());
     let topics = topic::topics(root, &links, &codecs, faults);
     topic::unheard(root, &topics, &codecs, &nodes, faults);
+    let named = siren::Named {
+        nodes: &nodes,
+        lorawan: &lorawan_nodes,
+        areas: &areas,
+        brokers: &brokers,
+        topics: &topics,
+    };
+    let sirens = siren::sirens(root, &named, faults);
     let mut book = RuleBook { version: version(sources), nodes, rules: Vec::new() };
     let known = Known {
         areas: areas.iter().map(|area| area.name.as_str()).collect(),
@@ -193,6 +203,7 @@ fn check(
         lorawan,
         lorawan_nodes,
         areas,
+        sirens,
         roles,
         modems,
         providers,

@@ -87,7 +87,8 @@ pub(super) fn nodes(
             "always" => CounterReset::Always,
             _ => CounterReset::Never,
         };
-        nodes.push(LorawanNode { place, codec, version, activation, counter_reset });
+        let listens = section.get::<String>("class") == "C";
+        nodes.push(LorawanNode { place, codec, version, activation, counter_reset, listens });
     }
     nodes
 }

@@ -1,5 +1,6 @@
 //! What a checked configuration holds: plain values, every unit converted, every name known.
 
+use super::siren::Siren;
 use crate::domain::quantity::{Quantity, Unit};
 use crate::domain::recipient::{PhoneNumber, Role};
 use crate::domain::rule::RuleBook;
@@ -30,6 +31,8 @@ pub struct Config {
     pub lorawan: Option<Lorawan>,
     /// Its LoRaWAN devices.
     pub lorawan_nodes: Vec<LorawanNode>,
+    /// Sirens.
+    pub sirens: Vec<Siren>,
     /// Roles of recipients, each with its channels.
     pub roles: Vec<RoleSettings>,
     /// Modems.
@@ -334,6 +337,8 @@ pub struct LorawanNode {
     pub activation: Activation,
     /// Whether its counter may begin again.
     pub counter_reset: CounterReset,
+    /// Whether it always listens (class C), and not only after a frame of its own.
+    pub listens: bool,
 }
 
 /// A version of LoRaWAN.

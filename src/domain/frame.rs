@@ -53,6 +53,15 @@ impl fmt::Display for Origin {
     }
 }
 
+/// What this gateway says on a broker that others run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// Topic name.
+    pub topic: String,
+    /// What is said.
+    pub payload: Bytes,
+}
+
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {

@@ -17,6 +17,7 @@ mod quality;
 mod window;
 pub mod engine;
 pub mod warning;
+pub mod siren;
 pub mod text;
 pub mod recipient;
 pub mod plan;

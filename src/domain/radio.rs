@@ -91,6 +91,13 @@ pub enum When {
     },
     /// Always, on the channel of its link: a siren with mains or sun.
     Always,
+    /// Always, on the channel of its second receive window (class C).
+    Now {
+        /// How it was heard last: by the gateway that reaches it.
+        hearing: Arc<Hearing>,
+        /// The channel; the delay is nothing.
+        window: Window,
+    },
 }
 
 /// How urgent a transmission is.
@@ -108,7 +115,7 @@ impl When {
     pub fn is_possible(&self) -> bool {
         match self {
             Self::Answer { windows, .. } => windows.iter().any(Option::is_some),
-            Self::Always => true,
+            Self::Always | Self::Now { .. } => true,
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::domain::node::Node;
 use crate::domain::quantity::Quantity;
 use crate::domain::reading::Measurement;
 use crate::domain::rule::{NodeIndex, RuleBook};
-use crate::wire::network_server::{Event, Server};
+use crate::wire::network_server::{Event, Fate, Server};
 use crate::wire::payload::{About, DecodeError, PayloadMap};
 use crate::wire::text::{self, Encoding};
 use crate::wire::topic::Template;
@@ -82,12 +82,29 @@ pub enum Decoded {
     },
     /// An event without a reading, such as that a node joined.
     Nothing,
+    /// What became of a downlink to a declared node.
+    Downlink {
+        /// Which.
+        node: NodeIndex,
+        /// The identifier that the downlink was given.
+        id: String,
+        /// What became of it.
+        fate: Fate,
+    },
     /// No template describes its topic.
     NoTemplate,
     /// Its node is not declared.
     Undeclared,
     /// It cannot be read.
     Unreadable(DecodeError),
+}
+
+/// What a payload says.
+enum Said {
+    /// Something, with the measurements in the buffer.
+    Told(Told),
+    Downlink(String, Fate),
+    Nothing,
 }
 
 /// What a payload says, besides the measurements.
@@ -99,25 +116,26 @@ struct Told {
 }
 
 impl Route {
-    /// Reads a payload into `measurements`; `None` when it is an event that says nothing.
+    /// Reads a payload into `measurements`.
     fn read(
         &self,
         payload: &[u8],
         quantity: Option<&str>,
         measurements: &mut Vec<Measurement>,
-    ) -> Result<Option<Told>, DecodeError> {
+    ) -> Result<Said, DecodeError> {
         let Some(server) = self.server else {
             let about = About { quantity, port: None };
             let bytes = text::decode(self.encoding, payload)?;
             let troubles = self.map.decode(&bytes, about, measurements)?;
-            return Ok(Some(Told { node: None, troubles, battery_level: None }));
+            return Ok(Said::Told(Told { node: None, troubles, battery_level: None }));
         };
         let uplink = match server.read(payload)? {
             Event::Uplink(uplink) => uplink,
-            Event::Status { battery_level: None } | Event::Other => return Ok(None),
+            Event::Status { battery_level: None } | Event::Other => return Ok(Said::Nothing),
             Event::Status { battery_level } => {
-                return Ok(Some(Told { node: None, troubles: Vec::new(), battery_level }));
+                return Ok(Said::Told(Told { node: None, troubles: Vec::new(), battery_level }));
             }
+            Event::Downlink { id, fate } => return Ok(Said::Downlink(id, fate)),
         };
         let about = About { quantity, port: Some(uplink.port) };
         let troubles = match (&uplink.object, &self.codec) {
@@ -130,7 +148,7 @@ impl Route {
         for measurement in measurements.iter_mut() {
             measurement.stamp = measurement.stamp.or(uplink.stamp);
         }
-        Ok(Some(Told { node: uplink.node, troubles, battery_level: uplink.battery_level }))
+        Ok(Said::Told(Told { node: uplink.node, troubles, battery_level: uplink.battery_level }))
     }
 }
 
@@ -184,8 +202,12 @@ impl Decoder {
             return self.undeclared(name, topic, &frame.payload);
         }
         let told = match route.read(&frame.payload, meaning.quantity.as_deref(), measurements) {
-            Ok(Some(told)) => told,
-            Ok(None) => return Decoded::Nothing,
+            Ok(Said::Told(told)) => told,
+            Ok(Said::Downlink(id, fate)) => {
+                let downlink = |node| Decoded::Downlink { node, id, fate };
+                return meaning.node.map_or(Decoded::Nothing, downlink);
+            }
+            Ok(Said::Nothing) => return Decoded::Nothing,
             Err(error) => return Decoded::Unreadable(error),
         };
         let node = match &told.node {

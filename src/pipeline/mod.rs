@@ -6,9 +6,11 @@
 
 mod decode;
 mod radio;
+mod siren;
 
 pub use decode::{Decoded, Decoder, Heard, Route};
 pub use radio::{Lorawan, LorawanNode};
+pub use siren::{Payloads, Publisher, SirenNode, SirenStatus, Way};
 
 use crate::domain::engine::{Effect, Engine, Input};
 use crate::domain::frame::{Envelope, Origin, Outcome, Receipt};
@@ -25,7 +27,8 @@ use crate::telemetry::{News, Telemetry};
 use crate::wire::lorawan::Payload;
 use crate::wire::payload::About;
 use crate::wire::segment;
-use radio::{Opened, Radio};
+use radio::{Moment, Opened, Radio};
+use siren::{Outgoing, Sirens};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +73,8 @@ pub enum Command {
     Recipients(Vec<Recipient>),
     /// Say how things stand.
     Status(oneshot::Sender<Status>),
+    /// Do that with the siren of that name; the answer is why not, in words.
+    Siren(String, crate::domain::siren::Command, oneshot::Sender<Result<(), String>>),
 }
 
 /// A rule book and how this gateway speaks by it.
@@ -85,6 +90,8 @@ pub struct Rules {
     pub wording: Wording,
     /// Its LoRaWAN devices, if it is their network server.
     pub lorawan: Option<Lorawan>,
+    /// Its sirens.
+    pub sirens: Vec<SirenNode>,
 }
 
 /// How things stand.
@@ -100,6 +107,8 @@ pub struct Status {
     pub heard: Vec<Heard>,
     /// What radio frames were refused for, and how often.
     pub radio_refused: Vec<(&'static str, u64)>,
+    /// How the sirens are.
+    pub sirens: Vec<SirenStatus>,
     /// The disk works.
     pub disk_works: bool,
     /// Turns that wait in memory for the disk.
@@ -117,6 +126,8 @@ pub struct Outlets {
     pub alerts: mpsc::Sender<Alert>,
     /// Takes answers to radio nodes, after what they acknowledge is stored.
     pub downlinks: mpsc::Sender<Downlink>,
+    /// Takes what is said on brokers that others run, by the broker's name.
+    pub publishers: BTreeMap<String, Publisher>,
 }
 
 /// The loop and what it owns.
@@ -124,6 +135,7 @@ pub struct Pipeline {
     engine: Engine,
     decoder: Decoder,
     radio: Radio,
+    sirens: Sirens,
     rules: Rules,
     people: Vec<Recipient>,
     store: Store,
@@ -160,13 +172,23 @@ impl Senders {
     }
 }
 
+/// Whether something waits until the turn is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaves {
+    /// It does, or it never leaves.
+    AfterTheCommit,
+    /// It warns of danger and acknowledges nothing: it leaves when the disk fails, too.
+    Anyhow,
+}
+
 /// A turn that is being put together.
 #[derive(Default)]
 struct Round {
     turn: Turn,
     frames: usize,
     receipts: Vec<(Receipt, Outcome)>,
-    downlinks: Vec<Downlink>,
+    downlinks: Vec<(Downlink, Leaves)>,
+    publications: Vec<Outgoing>,
     changed: bool,
 }
 
@@ -184,10 +206,12 @@ impl Pipeline {
     ) -> Self {
         let decoder = Decoder::new(rules.routes.clone(), &rules.book);
         let radio = Radio::new(rules.lorawan.as_ref(), radio_states);
+        let sirens = Sirens::new(&rules.sirens, radio_states);
         Self {
             engine,
             decoder,
             radio,
+            sirens,
             rules,
             people,
             store,
@@ -226,8 +250,9 @@ impl Pipeline {
         let mut last_commit = Instant::now();
         loop {
             let clock = self.telemetry.clock.clone();
-            let wake =
-                [self.engine.next_deadline(), self.retry_disk_at].into_iter().flatten().min();
+            let sirens = self.sirens.next_deadline(clock.now());
+            let wake = [self.engine.next_deadline(), self.retry_disk_at, sirens];
+            let wake = wake.into_iter().flatten().min();
             tokio::select! {
                 biased;
                 () = stop.wait() => break,
@@ -314,6 +339,10 @@ impl Pipeline {
                 Outcome::Committed
             }
             Decoded::Nothing => Outcome::Committed,
+            Decoded::Downlink { node, id, fate } => {
+                self.downlink_fate(node, &id, fate, round.turn.at);
+                Outcome::Committed
+            }
             Decoded::NoTemplate => {
                 counters.no_template.add(1);
                 Outcome::Committed
@@ -352,7 +381,9 @@ impl Pipeline {
         let wall = clock.wall();
         let unix_ms =
             (wall.quality == ClockQuality::Synchronised).then(|| wall.unix_ms(clock.now()));
-        match self.radio.open(phy, hearing, unix_ms) {
+        let (now, disk_works) = (round.turn.at, self.retry_disk_at.is_none());
+        let moment = Moment { now, unix_ms, disk_works };
+        match self.radio.open(phy, hearing, moment, &mut self.sirens) {
             Opened::From { node, payload, state, downlink } => {
                 round.turn.radio.push(state);
                 round.changed = true;
@@ -416,6 +447,7 @@ impl Pipeline {
 
     /// Commits a round and says what became of it.
     async fn finish(&mut self, mut round: Round) {
+        self.sound(&mut round);
         let turn = &mut round.turn;
         self.readings_since_snapshot += turn.readings.len() as u64;
         let nothing = !round.changed
@@ -437,18 +469,14 @@ impl Pipeline {
         let turn = std::mem::take(&mut round.turn);
         let saved = self.save(turn.clone()).await;
         if saved {
-            settle(round.receipts, None);
+            settle(std::mem::take(&mut round.receipts), None);
             self.outlets.nudge.notify_one();
-            for downlink in round.downlinks {
-                if self.outlets.downlinks.try_send(downlink).is_err() {
-                    self.telemetry.counters.downlinks_dropped.add(1);
-                }
-            }
         } else {
             self.telemetry.counters.not_stored.add(round.receipts.len() as u64);
-            settle(round.receipts, Some(Outcome::NotStored));
+            settle(std::mem::take(&mut round.receipts), Some(Outcome::NotStored));
             self.tell_from_memory(&turn);
         }
+        self.let_go(round, saved);
         self.announce(turn, saved);
     }
 
@@ -571,6 +599,9 @@ impl Pipeline {
                 // Who asked may have gone.
                 let _heard = reply.send(self.status()).is_ok();
             }
+            Command::Siren(name, command, reply) => {
+                let _heard = reply.send(self.command_siren(&name, command).await).is_ok();
+            }
             Command::Reload(rules, reply) => {
                 let _heard = reply.send(self.reload(*rules).await).is_ok();
             }
@@ -593,6 +624,7 @@ impl Pipeline {
         self.engine = engine;
         self.decoder = Decoder::new(rules.routes.clone(), &rules.book);
         self.radio = Radio::new(rules.lorawan.as_ref(), &self.radio.states());
+        self.sirens = Sirens::new(&rules.sirens, &self.sirens.states());
         self.rules = rules;
         self.sort_in(others, &mut round);
         round.turn.snapshot = Some(self.engine.save());
@@ -622,6 +654,7 @@ impl Pipeline {
                 .collect(),
             heard: self.decoder.heard().cloned().collect(),
             radio_refused: self.radio.refused().collect(),
+            sirens: self.siren_status(),
             disk_works: self.retry_disk_at.is_none(),
             unsaved_turns: self.unsaved.len(),
         }

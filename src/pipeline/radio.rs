@@ -3,11 +3,14 @@
 //! What a device and the gateway must both remember changes in the transaction that stores the reading it admits, and an
 //! answer leaves only after that.
 
+use super::Leaves;
+use super::siren::{Given, Sirens, leaves};
 use crate::domain::radio::{Downlink, Hearing, Urgency, When};
 use crate::domain::rule::NodeIndex;
+use crate::domain::time::Timestamp;
 use crate::wire::lorawan::{
-    self, Activation, DataUp, DevAddr, Device, Heard, JoinRequest, Network, Order, Payload,
-    Profile, Refusal, Reply, State, Uplink,
+    self, Acknowledgement, Activation, DataUp, DevAddr, Device, Heard, JoinRequest, Network, Order,
+    Payload, Profile, Refusal, Reply, State, Uplink,
 };
 use crate::wire::payload::PayloadMap;
 use std::collections::BTreeMap;
@@ -47,6 +50,8 @@ pub(super) struct Radio {
 
 #[derive(Debug)]
 struct Registered {
+    /// How it was heard last since the start.
+    hearing: Option<Arc<Hearing>>,
     key: String,
     node: NodeIndex,
     device: Device,
@@ -63,12 +68,22 @@ pub(super) enum Opened {
         /// To be stored with the payload.
         state: (String, Vec<u8>),
         /// To be sent when that is stored.
-        downlink: Option<Downlink>,
+        downlink: Option<(Downlink, Leaves)>,
     },
     /// Its node is not declared.
     Undeclared { name: String },
     /// It is not true, not new, or no frame.
     Refused,
+}
+
+/// What a frame meets here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) now: Timestamp,
+    /// The time that devices may be told, if the clock is believed.
+    pub(super) unix_ms: Option<i64>,
+    /// What is said now can be stored.
+    pub(super) disk_works: bool,
 }
 
 impl Radio {
@@ -88,7 +103,7 @@ impl Radio {
                 }
             };
             let device = Device::new(of.profile.clone(), state);
-            Registered { key, node: of.node, device, codec: of.codec.clone() }
+            Registered { hearing: None, key, node: of.node, device, codec: of.codec.clone() }
         };
         Self {
             network: Some(lorawan.network.clone()),
@@ -112,12 +127,13 @@ impl Radio {
         self.devices.iter().find(|device| device.node == node).map(|device| &device.codec)
     }
 
-    /// Judges a frame. `unix_ms` is the time that devices may be told, if the clock is believed.
+    /// Judges a frame. A siren is told with the answer what it has yet to be told.
     pub(super) fn open(
         &mut self,
         phy: &[u8],
         hearing: &Arc<Hearing>,
-        unix_ms: Option<i64>,
+        moment: Moment,
+        sirens: &mut Sirens,
     ) -> Opened {
         let Some(network) = self.network.clone() else { return self.refuse("no LoRaWAN here") };
         #[expect(clippy::cast_possible_truncation, reason = "a ratio of two digits")]
@@ -129,7 +145,10 @@ impl Radio {
         };
         match lorawan::parse(phy) {
             Ok(Uplink::Join(request)) => self.join(&request, &heard, &network, hearing),
-            Ok(Uplink::Data(frame)) => self.data(&frame, &heard, &network, hearing, unix_ms),
+            Ok(Uplink::Data(frame)) => {
+                let moment = (moment, sirens);
+                self.data(&frame, &heard, &network, hearing, moment)
+            }
             Err(_) => self.refuse("not a frame of LoRaWAN 1.0"),
         }
     }
@@ -151,7 +170,8 @@ impl Radio {
             Ok(joined) => {
                 tracing::info!(device = known.key, address = %address, "a device joins");
                 known.device.commit(joined.state);
-                known.answer(None, Some(joined.reply), hearing)
+                known.hearing = Some(Arc::clone(hearing));
+                known.answer(None, Some(joined.reply), hearing, None)
             }
             Err(refusal) => self.refuse(reason(refusal)),
         }
@@ -173,7 +193,7 @@ impl Radio {
         heard: &Heard,
         network: &Network,
         hearing: &Arc<Hearing>,
-        unix_ms: Option<i64>,
+        (moment, sirens): (Moment, &mut Sirens),
     ) -> Opened {
         let with_address =
             |known: &&mut Registered| known.device.addresses().any(|a| a == frame.dev_addr);
@@ -189,13 +209,71 @@ impl Radio {
                 Opened::Undeclared { name: frame.dev_addr.to_string() }
             };
         };
-        let order = Order { unix_ms, ..Order::default() };
-        match known.device.hear(frame, heard, network, &order) {
-            Ok(accepted) => {
-                known.device.commit(accepted.state);
-                known.answer(accepted.payload, accepted.reply, hearing)
+        let acknowledgement =
+            if moment.disk_works { Acknowledgement::Given } else { Acknowledgement::Withheld };
+        let order = Order { unix_ms: moment.unix_ms, acknowledgement, ..Order::default() };
+        let mut accepted = match known.device.hear(frame, heard, network, &order) {
+            Ok(accepted) => accepted,
+            Err(refusal) => return self.refuse(reason(refusal)),
+        };
+        let given = sirens.heard(known.node, accepted.acknowledged, moment.now);
+        let mut carried = None;
+        if let Some(given) = &given {
+            let payload = Some((given.port, given.bytes.as_slice()));
+            let order = Order { payload, confirmed: given.confirmed, ..order };
+            // It was accepted without the order: it is with it.
+            if let Ok(with_order) = known.device.hear(frame, heard, network, &order) {
+                accepted = with_order;
             }
-            Err(refusal) => self.refuse(reason(refusal)),
+            match (&accepted.left, &accepted.reply) {
+                (None, Some(_)) => {
+                    sirens.told(known.node, &given.owed, moment.now);
+                    carried = Some(given.owed.urgency);
+                }
+                (left, _) => {
+                    let why = left.map_or_else(String::new, |left| left.to_string());
+                    tracing::warn!(
+                        device = known.key,
+                        why,
+                        "an order waits for the device's next frame"
+                    );
+                }
+            }
+        }
+        let acknowledges = frame.confirmed && moment.disk_works;
+        let carried = carried.map(|urgency| {
+            (urgency, if acknowledges { Leaves::AfterTheCommit } else { leaves(urgency) })
+        });
+        known.hearing = Some(Arc::clone(hearing));
+        known.device.commit(accepted.state);
+        known.answer(accepted.payload, accepted.reply, hearing, carried)
+    }
+
+    /// Gives an order to a device that always listens (class C), by the gateway that heard it last. Returns the device's
+    /// state from then on, to be stored before the frame leaves; `None` when it was not heard since the start, or cannot
+    /// be told.
+    pub(super) fn order(
+        &mut self,
+        node: NodeIndex,
+        given: &Given,
+    ) -> Option<((String, Vec<u8>), Downlink)> {
+        let network = self.network.as_ref()?;
+        let known = self.devices.iter_mut().find(|device| device.node == node)?;
+        let hearing = Arc::clone(known.hearing.as_ref()?);
+        let payload = Some((given.port, given.bytes.as_slice()));
+        let order = Order { payload, confirmed: given.confirmed, ..Order::default() };
+        match known.device.send(network, &order) {
+            Ok((state, phy, window)) => {
+                known.device.commit(state);
+                let state = (known.key.clone(), known.device.state().to_bytes());
+                let link = Arc::clone(&hearing.link);
+                let when = When::Now { hearing, window };
+                Some((state, Downlink { link, phy, when, urgency: given.owed.urgency }))
+            }
+            Err(left) => {
+                tracing::error!(device = known.key, error = %left, "a siren cannot be told");
+                None
+            }
         }
     }
 
@@ -211,12 +289,14 @@ impl Registered {
         payload: Option<Payload>,
         reply: Option<Reply>,
         hearing: &Arc<Hearing>,
+        carried: Option<(Urgency, Leaves)>,
     ) -> Opened {
-        let downlink = reply.map(|reply| Downlink {
-            link: Arc::clone(&hearing.link),
-            phy: reply.phy,
-            when: When::Answer { hearing: Arc::clone(hearing), windows: [reply.rx1, reply.rx2] },
-            urgency: Urgency::Ordinary,
+        let (urgency, leaves) = carried.unwrap_or((Urgency::Ordinary, Leaves::AfterTheCommit));
+        let downlink = reply.map(|reply| {
+            let windows = [reply.rx1, reply.rx2];
+            let when = When::Answer { hearing: Arc::clone(hearing), windows };
+            let link = Arc::clone(&hearing.link);
+            (Downlink { link, phy: reply.phy, when, urgency }, leaves)
         });
         let state = (self.key.clone(), self.device.state().to_bytes());
         Opened::From { node: self.node, payload, state, downlink }

@@ -6,19 +6,19 @@
 //! acknowledged to the node, after the commit.
 
 use crate::domain::frame::{Acknowledge, Envelope, Frame, Origin, Outcome, Receipt};
-use crate::domain::radio::{self, Downlink, Hearing, SyncWord, Window};
+use crate::domain::radio::{self, Downlink, Hearing, SyncWord, Urgency, Window};
 use crate::domain::time::Timestamp;
 use crate::supervise::Stop;
 use crate::telemetry::{Clock, Counter};
 use crate::wire::lorawan::Eui;
 use crate::wire::semtech_udp::{
-    self, Added, Copies, Crc, Datagram, Gathered, Push, Transmit, TxOutcome, When, later,
+    self, Added, Copies, Crc, Datagram, Gathered, Push, Status, Transmit, TxOutcome, When, later,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::net::UdpSocket;
@@ -38,6 +38,8 @@ const LEAD: Duration = Duration::from_millis(60);
 const PENDING_MAX: usize = 64;
 /// Longest datagram: a forwarder's own buffer is smaller.
 const DATAGRAM_MAX: usize = 65_536;
+/// Share of the airtime that is kept for frames that warn of danger.
+const KEPT_FOR_DANGER: f64 = 0.25;
 /// The time over which airtime is counted.
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -54,9 +56,21 @@ pub struct Settings {
     pub airtime_per_hour: Duration,
 }
 
-/// What the source counts.
+/// How a gateway is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GatewayState {
+    /// When it was heard last; `None`: never since the start.
+    pub heard: Option<Timestamp>,
+    /// Whether it has said where downlinks are to be sent.
+    pub reachable: bool,
+    /// What it said of itself last.
+    pub status: Option<Status>,
+}
+
+/// What the source counts, and how its gateways are.
 #[derive(Debug, Default)]
 pub struct Counters {
+    gateways: Mutex<BTreeMap<Eui, GatewayState>>,
     /// Frames handed on, copies by other gateways apart.
     pub frames: Counter,
     /// Copies by other gateways.
@@ -75,6 +89,19 @@ pub struct Counters {
     pub downlinks_held: Counter,
     /// Downlinks that a gateway refused.
     pub downlinks_refused: Counter,
+}
+
+impl Counters {
+    /// Returns how each gateway is that is listened to.
+    #[must_use]
+    pub fn gateways(&self) -> BTreeMap<Eui, GatewayState> {
+        self.gateways.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, gateway: Eui, change: impl FnOnce(&mut GatewayState)) {
+        let mut gateways = self.gateways.lock().unwrap_or_else(PoisonError::into_inner);
+        change(gateways.entry(gateway).or_default());
+    }
 }
 
 /// Why the source cannot start.
@@ -152,12 +179,14 @@ impl Forwarders {
     ) -> Result<Self, Error> {
         let address = settings.listen;
         let socket = UdpSocket::bind(address).await;
+        let gateways = settings.gateways.iter().map(|eui| (*eui, GatewayState::default()));
+        let gateways = Mutex::new(gateways.collect());
         Ok(Self {
             socket: socket.map_err(|source| Error::Bind { address, source })?,
             settings,
             clock,
             frames,
-            counters: Arc::default(),
+            counters: Arc::new(Counters { gateways, ..Counters::default() }),
             link: LINK.into(),
             copies: Copies::new(GATHER, MEMORY, COPIES_MAX),
             reached_at: BTreeMap::new(),
@@ -212,6 +241,10 @@ impl Forwarders {
                 self.heard(gateway, push);
             }
             Ok(Datagram::PullData { token, gateway }) if allowed(&gateway) => {
+                let now = self.clock.now();
+                self.counters.note(gateway, |state| {
+                    (state.heard, state.reachable) = (Some(now), true);
+                });
                 if self.reached_at.insert(gateway, from) != Some(from) {
                     tracing::info!(gateway = %gateway, "a packet forwarder can be reached");
                 }
@@ -241,6 +274,10 @@ impl Forwarders {
     fn heard(&mut self, gateway: Eui, push: Push) {
         self.counters.refused.add(push.faults.len() as u64);
         let now = self.clock.now();
+        self.counters.note(gateway, |state| {
+            state.heard = Some(now);
+            state.status = push.status.or(state.status.take());
+        });
         for received in push.received {
             if received.crc == Crc::Bad {
                 self.counters.damaged.add(1);
@@ -285,33 +322,46 @@ impl Forwarders {
         }
     }
 
-    /// Sends an answer in the first window that it can still reach.
+    /// Sends a frame in the first window that it can still reach, or at once where the node always listens.
     async fn send(&mut self, mut downlink: Downlink) {
-        let radio::When::Answer { hearing, windows } = &mut downlink.when else {
+        let now = self.clock.now();
+        let planned = match &mut downlink.when {
+            radio::When::Answer { hearing, windows } => {
+                let passed = now.since(hearing.at) + LEAD;
+                let open =
+                    |window: &mut Option<Window>| window.take_if(|window| window.delay >= passed);
+                let [first, second] = windows;
+                let window = open(first).or_else(|| open(second));
+                window.map(|window| {
+                    let when = When::At { tmst: later(hearing.tmst, window.delay) };
+                    (Eui(hearing.gateway), window, when)
+                })
+            }
+            radio::When::Now { hearing, window } => {
+                Some((Eui(hearing.gateway), *window, When::Immediately))
+            }
             // Which of the gateways would reach the node is not known.
+            radio::When::Always => None,
+        };
+        let planned =
+            planned.and_then(|planned| Some((planned, *self.reached_at.get(&planned.0)?)));
+        let Some(((gateway, window, when), to)) = planned else {
             self.counters.downlinks_late.add(1);
             return;
         };
-        let now = self.clock.now();
-        let gateway = Eui(hearing.gateway);
-        let passed = now.since(hearing.at) + LEAD;
-        let open = |window: &mut Option<Window>| window.take_if(|window| window.delay >= passed);
-        let [first, second] = windows;
-        let (Some(window), Some(to)) =
-            (open(first).or_else(|| open(second)), self.reached_at.get(&gateway).copied())
-        else {
-            self.counters.downlinks_late.add(1);
-            return;
+        let most = match downlink.urgency {
+            Urgency::Danger => self.settings.airtime_per_hour,
+            Urgency::Ordinary => self.settings.airtime_per_hour.mul_f64(1.0 - KEPT_FOR_DANGER),
         };
         let air = window.modulation.time_on_air(downlink.phy.len(), false);
         let booked = self.airtime.entry(gateway).or_default();
-        if !booked.book(air, self.settings.airtime_per_hour, now) {
+        if !booked.book(air, most, now) {
             self.counters.downlinks_held.add(1);
-            tracing::warn!(gateway = %gateway, "an answer to a radio node would take more airtime than is allowed");
+            tracing::warn!(gateway = %gateway, "a frame for a radio node would take more airtime than is allowed");
             return;
         }
         let transmit = Transmit {
-            when: When::At { tmst: later(hearing.tmst, window.delay) },
+            when,
             frequency_hz: window.frequency_hz,
             rf_chain: 0,
             power_dbm: self.settings.power_dbm,
@@ -337,7 +387,9 @@ impl Forwarders {
         if let TxOutcome::Refused(error) = outcome {
             tracing::warn!(error = ?error, "a gateway does not send a downlink");
             self.counters.downlinks_refused.add(1);
-            if downlink.when.is_possible() {
+            // What can be sent at any time is sent again by whoever ordered it.
+            let is_answer = matches!(downlink.when, radio::When::Answer { .. });
+            if is_answer && downlink.when.is_possible() {
                 self.send(downlink).await;
             }
         }

@@ -32,8 +32,26 @@ pub enum Event {
         /// Charge of the battery, %.
         battery_level: Option<f64>,
     },
-    /// What is of no interest here, such as the word that a downlink was sent.
+    /// What became of a downlink.
+    Downlink {
+        /// The identifier that it was given when it was ordered.
+        id: String,
+        /// What became of it.
+        fate: Fate,
+    },
+    /// What is of no interest here.
     Other,
+}
+
+/// What became of a downlink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// A gateway sends it.
+    Sent,
+    /// The device has it.
+    Acknowledged,
+    /// The device did not say in time that it has it.
+    Missed,
 }
 
 /// What a device said.
@@ -115,10 +133,22 @@ struct ChirpStack {
     battery_level: Option<f64>,
     battery_level_unavailable: bool,
     external_power_source: bool,
+    queue_item_id: String,
+    acknowledged: bool,
+    gateway_id: Option<String>,
 }
 
 impl ChirpStack {
     fn event(self) -> Result<Event, DecodeError> {
+        if !self.queue_item_id.is_empty() {
+            // `event/txack` names the gateway. `event/ack` of a downlink that was not acknowledged has no `acknowledged`.
+            let fate = match (self.gateway_id, self.acknowledged) {
+                (Some(_), _) => Fate::Sent,
+                (None, true) => Fate::Acknowledged,
+                (None, false) => Fate::Missed,
+            };
+            return Ok(Event::Downlink { id: self.queue_item_id, fate });
+        }
         let said_nothing = self.battery_level_unavailable || self.external_power_source;
         if self.margin.is_some() || self.battery_level.is_some() || said_nothing {
             let battery_level = self.battery_level.filter(|_| !said_nothing);
@@ -143,6 +173,7 @@ impl ChirpStack {
 #[serde(default)]
 struct TheThings {
     uplink_message: Option<TheThingsUplink>,
+    simulated: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -165,7 +196,9 @@ struct Percentage {
 
 impl TheThings {
     fn event(self) -> Result<Event, DecodeError> {
-        let Some(uplink) = self.uplink_message else { return Ok(Event::Other) };
+        // Somebody tries their console: no river has risen.
+        let uplink = self.uplink_message.filter(|_| !self.simulated);
+        let Some(uplink) = uplink else { return Ok(Event::Other) };
         Ok(Event::Uplink(Uplink {
             port: uplink.f_port,
             counter: uplink.f_cnt,
@@ -248,7 +281,9 @@ mod tests {
     fn uplink(server: Server, event: &str) -> Uplink {
         match server.read(event.as_bytes()).unwrap() {
             Event::Uplink(uplink) => uplink,
-            other @ (Event::Status { .. } | Event::Other) => panic!("{other:?}"),
+            other @ (Event::Status { .. } | Event::Downlink { .. } | Event::Other) => {
+                panic!("{other:?}")
+            }
         }
     }
 
@@ -281,10 +316,32 @@ mod tests {
         assert!(matches!(read(Server::ChirpStack, join), Event::Other));
         let accept = r#"{"end_device_ids":{"device_id":"a"},"join_accept":{"session_key_id":"x"}}"#;
         assert!(matches!(read(Server::TheThings, accept), Event::Other));
+        let tried = r#"{"simulated":true,"uplink_message":{"f_port":1,"frm_payload":"BNI="}}"#;
+        assert!(matches!(read(Server::TheThings, tried), Event::Other));
         let text = r#"{"from":1,"type":"text","payload":{"text":"river over bridge"}}"#;
         assert!(matches!(read(Server::Meshtastic, text), Event::Other));
         assert!(Server::ChirpStack.read(b"[1]").is_err());
         assert!(Server::ChirpStack.read(br#"{"data":"*","rxInfo":[{}]}"#).is_err());
+    }
+
+    /// Members as in ChirpStack's `integration.proto`, `AckEvent` and `TxAckEvent`.
+    #[test]
+    fn what_became_of_a_downlink_is_told_though_false_is_absent() {
+        let fate = |event: &str| match Server::ChirpStack.read(event.as_bytes()).unwrap() {
+            Event::Downlink { id, fate } => {
+                assert_eq!(id, "6a1b0d5e-0000-8000-8000-000000000001");
+                fate
+            }
+            other @ (Event::Uplink(_) | Event::Status { .. } | Event::Other) => panic!("{other:?}"),
+        };
+        let id = r#""queueItemId":"6a1b0d5e-0000-8000-8000-000000000001","fCntDown":7"#;
+        let device = r#""time":"2022-07-18T09:34:15+00:00","deviceInfo":{"devEui":"01"}"#;
+        let acknowledged = format!("{{{device},{id},\"acknowledged\":true}}");
+        assert_eq!(fate(&acknowledged), Fate::Acknowledged);
+        assert_eq!(fate(&format!("{{{device},{id}}}")), Fate::Missed);
+        let sent =
+            r#""downlinkId":12,"gatewayId":"0016c001f153a14c","txInfo":{"frequency":868300000}"#;
+        assert_eq!(fate(&format!("{{{device},{id},{sent}}}")), Fate::Sent);
     }
 
     /// The shape of The Things Stack's documentation, and a packet as Meshtastic's firmware writes it.

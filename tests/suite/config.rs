@@ -601,21 +601,22 @@ proptest! {
 /// The examples of a page, each beside a sound configuration.
 #[test]
 fn every_example_of_devices_is_sound() {
-    let text = std::fs::read_to_string(here("docs/network-servers.md")).unwrap();
-    let examples = text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-    let mut count = 0;
-    for example in examples {
-        let errors: Vec<String> =
-            match parse(&[source("kengele.toml", &format!("{BASE}\n{example}"))], &OUTSIDE) {
-                Ok(_) => Vec::new(),
-                Err(faults) => faults
-                    .iter()
-                    .filter(|fault| fault.severity == Severity::Error)
-                    .map(ToString::to_string)
-                    .collect(),
-            };
-        assert_eq!(errors, Vec::<String>::new(), "{example}");
-        count += 1;
+    for (page, examples) in [("docs/network-servers.md", 3), ("docs/sirens.md", 2)] {
+        let text = std::fs::read_to_string(here(page)).unwrap();
+        let found = text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+        let mut count = 0;
+        for example in found {
+            let text = format!("{BASE}\n{example}");
+            let faults =
+                parse(&[source("kengele.toml", &text)], &OUTSIDE).err().unwrap_or_default();
+            let errors: Vec<String> = faults
+                .iter()
+                .filter(|fault| fault.severity == Severity::Error)
+                .map(ToString::to_string)
+                .collect();
+            assert_eq!(errors, Vec::<String>::new(), "{page}: {example}");
+            count += 1;
+        }
+        assert_eq!(count, examples, "{page}");
     }
-    assert_eq!(count, 3);
 }

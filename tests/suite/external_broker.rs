@@ -24,16 +24,16 @@ const NODES: [&str; 2] = ["mto-juu", "mto-kati"];
 const PROTOCOLS: [&str; 2] = ["3.1.1", "5"];
 
 /// A mosquitto that keeps its sessions on disk.
-struct Mosquitto {
+pub(crate) struct Mosquitto {
     folder: TempDir,
-    port: u16,
+    pub(crate) port: u16,
     options: String,
     process: Option<Child>,
 }
 
 impl Mosquitto {
     /// Starts one; `options` are lines of its configuration, `@` in them is its folder.
-    async fn new(options: &str) -> Self {
+    pub(crate) async fn new(options: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let options = options.replace('@', &folder.path().display().to_string());
@@ -42,11 +42,11 @@ impl Mosquitto {
         broker
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    async fn start(&mut self) {
+    pub(crate) async fn start(&mut self) {
         let config = format!(
             "listener {} 127.0.0.1\n{}\npersistence true\npersistence_location {}/\n\
              max_queued_messages 0\nlog_type all\nlog_dest file {}\nuser root\n",
@@ -65,7 +65,7 @@ impl Mosquitto {
     }
 
     /// Stops it as its service does: it writes its database first.
-    async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         let mut process = self.process.take().unwrap();
         signal(&process, nix::sys::signal::Signal::SIGTERM);
         wait_for("mosquitto ends", || process.try_wait().unwrap().is_some()).await;
@@ -84,14 +84,14 @@ impl Mosquitto {
         fs::read_to_string(self.file("log")).unwrap_or_default()
     }
 
-    fn client(&self, name: &str) -> Command {
+    pub(crate) fn client(&self, name: &str) -> Command {
         let mut client = program("timeout");
         client.args(["20", name, "-p", &self.port.to_string()]);
         client
     }
 
     /// Publishes lines with mosquitto's own client. Every one of them is acknowledged by mosquitto.
-    fn publish(&self, topic: &str, lines: &str, more: &[&str]) {
+    pub(crate) fn publish(&self, topic: &str, lines: &str, more: &[&str]) {
         let mut client = self.client("mosquitto_pub");
         client.args(["-q", "1", "-l", "-t", topic]).args(more).stdin(Stdio::piped());
         let mut client = client.spawn().unwrap();
@@ -272,12 +272,12 @@ async fn what_is_published_while_the_gateway_is_dead_arrives_afterwards_once() {
 }
 
 /// Holds the gateway's database, so that nothing can be written.
-struct Lock {
+pub(crate) struct Lock {
     holder: Child,
 }
 
 impl Lock {
-    fn new(site: &Site) -> Self {
+    pub(crate) fn new(site: &Site) -> Self {
         let mut holder = program("sqlite3")
             .arg(site.database())
             .stdin(Stdio::piped())
@@ -293,7 +293,7 @@ impl Lock {
         Self { holder }
     }
 
-    fn release(mut self) {
+    pub(crate) fn release(mut self) {
         drop(self.holder.stdin.take());
         self.holder.wait().unwrap();
     }

@@ -6,12 +6,14 @@ use crate::lorawan::Peer;
 use crate::peers::wait_for;
 use kengele::sim::village;
 use kengele::wire::lorawan::{Eui, Modulation};
-use kengele::wire::semtech_udp::{self, Crc, Datagram, Push, Received, Transmit, TxOutcome, When};
+use kengele::wire::semtech_udp::{
+    self, Crc, Datagram, Push, Received, Status, Transmit, TxOutcome, When,
+};
 use serde_json::json;
 use std::net::UdpSocket;
 use std::time::Duration;
 
-const GATEWAY: Eui = Eui(0xAA55_5A00_0000_0101);
+pub(crate) const GATEWAY: Eui = Eui(0xAA55_5A00_0000_0101);
 const OTHER: Eui = Eui(0xAA55_5A00_0000_0102);
 const FILES: &str = r#"
 [semtech_udp]
@@ -36,7 +38,7 @@ codec = "gauge"
 "#;
 
 /// A gateway's forwarder.
-struct Forwarder {
+pub(crate) struct Forwarder {
     socket: UdpSocket,
     gateway: Eui,
     token: u16,
@@ -44,14 +46,14 @@ struct Forwarder {
 }
 
 impl Forwarder {
-    fn new(gateway: Eui, port: u16) -> Self {
+    pub(crate) fn new(gateway: Eui, port: u16) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(("127.0.0.1", port)).unwrap();
         Self { socket, gateway, token: 0, tmst: 4_294_000_000 }
     }
 
     /// Returns the next datagram that comes in time.
-    fn next(&self, patience: Duration) -> Option<Datagram> {
+    pub(crate) fn next(&self, patience: Duration) -> Option<Datagram> {
         let mut buffer = [0; 2048];
         self.socket.set_read_timeout(Some(patience)).unwrap();
         let length = self.socket.recv(&mut buffer).ok()?;
@@ -62,7 +64,7 @@ impl Forwarder {
         self.socket.send(&datagram.encode()).unwrap();
     }
 
-    fn pull(&mut self) {
+    pub(crate) fn pull(&mut self) {
         self.token += 1;
         let (token, gateway) = (self.token, self.gateway);
         self.say(&Datagram::PullData { token, gateway });
@@ -70,7 +72,7 @@ impl Forwarder {
     }
 
     /// Brings a frame. Returns whether the server took it.
-    fn push(&mut self, phy: &[u8], snr_db: f64) -> bool {
+    pub(crate) fn push(&mut self, phy: &[u8], snr_db: f64) -> bool {
         self.token += 1;
         let (token, gateway) = (self.token, self.gateway);
         let received = Received {
@@ -92,8 +94,18 @@ impl Forwarder {
         self.next(Duration::from_millis(700)) == Some(Datagram::PushAck { token })
     }
 
+    /// Says how the gateway is.
+    fn report(&mut self) {
+        self.token += 1;
+        let (token, gateway) = (self.token, self.gateway);
+        let status = Status { received: Some(7), temperature_c: Some(31.5), ..Status::default() };
+        let push = Push { status: Some(status), ..Push::default() };
+        self.say(&Datagram::PushData { token, gateway, push });
+        assert_eq!(self.next(Duration::from_secs(5)), Some(Datagram::PushAck { token }));
+    }
+
     /// Returns what the server wants sent, and says that it is.
-    fn downlink(&mut self, patience: Duration) -> Option<Transmit> {
+    pub(crate) fn downlink(&mut self, patience: Duration) -> Option<Transmit> {
         let datagram = self.next(patience)?;
         let Datagram::PullResp { token, transmit } = datagram else { panic!("{datagram:?}") };
         let (gateway, outcome) = (self.gateway, TxOutcome::Programmed);
@@ -102,11 +114,12 @@ impl Forwarder {
     }
 }
 
-async fn site(port: u16) -> Site {
+pub(crate) async fn site(port: u16, more: &str) -> Site {
     Site::of(|places| {
         let mut files = village::files(places);
         let main = files.iter_mut().find(|(name, _)| name == "kengele.toml").unwrap();
         let folder = places.folder.display().to_string();
+        main.1 += more;
         main.1 += &FILES.replace("@PORT@", &port.to_string()).replace("@FOLDER@", &folder);
         files.push(("secrets/lora".to_owned(), "2b7e151628aed2a6abf7158809cf4f3c\n".to_owned()));
         files
@@ -120,7 +133,7 @@ async fn a_device_behind_a_packet_forwarder_joins_is_heard_once_and_acknowledged
     let free = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();
     drop(free);
-    let mut site = site(port).await;
+    let mut site = site(port, "").await;
     site.start().await;
     let (mut near, mut far) = (Forwarder::new(GATEWAY, port), Forwarder::new(OTHER, port));
     near.pull();
@@ -173,7 +186,17 @@ async fn a_device_behind_a_packet_forwarder_joins_is_heard_once_and_acknowledged
     let heard = device.down(&answer.phy, 1);
     assert_eq!((&heard["valid"], &heard["ack"]), (&json!(true), &json!(true)), "{heard}");
 
+    near.report();
+    wait_for("the gateway's own word is shown", || {
+        let status = site.ask(&["status"]);
+        let gateway = status.pointer("/radio/packet_forwarders/gateways/0").unwrap();
+        let said = json!([gateway["gateway"], gateway["reachable"], gateway["temperature_c"]]);
+        said == json!(["aa555a0000000101", true, 31.5])
+    })
+    .await;
     let status = site.ask(&["status"]);
+    let other = status.pointer("/radio/packet_forwarders/gateways/1").unwrap();
+    assert_eq!((&other["heard_s_ago"], &other["reachable"]), (&json!(null), &json!(false)));
     let refused = status.pointer("/radio/refused").unwrap();
     assert_eq!(refused["join with a nonce that was used"], json!(1), "{refused}");
     assert_eq!(refused["replayed"], json!(1), "{refused}");

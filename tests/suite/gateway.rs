@@ -93,7 +93,7 @@ impl Site {
         self.folder.path().join("data/kengele.db")
     }
 
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kengele"));
         command.arg("--config").arg(self.file("kengele.toml"));
         if let Some(shim) = &self.shim {

@@ -202,6 +202,7 @@ fn a_foreign_device_reads_our_orders_and_answers() {
         more: true,
         status_wanted: true,
         unix_ms: Some(1_767_225_600_250),
+        ..Order::default()
     };
     // It asks how well it is heard, and for the time.
     let report = peer.up(0, b"level", &json!({"options": "020d", "confirmed": true}));

@@ -29,5 +29,6 @@ mod peers;
 mod radio_search;
 mod radio_vectors;
 mod scenarios;
+mod sirens;
 mod sms_codec;
 mod tidy;

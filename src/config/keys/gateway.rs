@@ -1,6 +1,6 @@
 //! The file as a whole, the gateway itself, its store.
 
-use super::{Key, Kind, Table, channels, default, mqtt, optional, radio, required, rules};
+use super::{Key, Kind, Table, channels, default, mqtt, optional, radio, required, rules, siren};
 
 /// The top of `kengele.toml`.
 pub(in crate::config) static ROOT: Table = Table {
@@ -20,6 +20,7 @@ pub(in crate::config) static ROOT: Table = Table {
         optional("codec", Kind::Named(&mqtt::CODEC), "How the bytes of devices become values."),
         optional("node", Kind::Named(&rules::NODE), "Field units that report."),
         optional("area", Kind::Named(&rules::AREA), "Areas that can be warned."),
+        optional("siren", Kind::Named(&siren::SIREN), "Sirens."),
         optional("role", Kind::Named(&channels::ROLE), "Roles of recipients."),
         optional("sms", Kind::Table(&channels::SMS), "What holds for every text message."),
         optional("modem", Kind::Named(&channels::MODEM), "Modems on serial ports."),

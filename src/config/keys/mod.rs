@@ -6,6 +6,7 @@ mod gateway;
 mod mqtt;
 mod radio;
 mod rules;
+mod siren;
 
 pub(super) use gateway::ROOT;
 pub(super) use mqtt::{ENCODINGS, FORMATS};

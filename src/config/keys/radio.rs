@@ -67,7 +67,7 @@ pub(super) static LORAWAN: Table = Table {
 /// `[node.NAME.lorawan]`.
 pub(super) static NODE: Table = Table {
     header: "[node.NAME.lorawan]",
-    doc: "A LoRaWAN device of class A that speaks to this gateway itself. It joins (`dev_eui`, `join_eui`, `app_key_file`), or \
+    doc: "A LoRaWAN device that speaks to this gateway itself. It joins (`dev_eui`, `join_eui`, `app_key_file`), or \
          has fixed keys (`dev_addr`, `nwk_s_key_file`, `app_s_key_file`). A key file holds 32 hexadecimal digits.",
     keys: NODE_KEYS,
     also: None,
@@ -75,6 +75,12 @@ pub(super) static NODE: Table = Table {
 
 const NODE_KEYS: &[Key] = &[
     required("codec", Kind::Name, "The `[codec.NAME]` that reads its payloads."),
+    default(
+        "class",
+        Kind::OneOf(&["A", "C"]),
+        "\"A\"",
+        "When it listens: after each frame of its own (A), or always (C).",
+    ),
     default("version", Kind::OneOf(VERSIONS), "\"1.0.3\"", "The specification that it follows."),
     optional("dev_eui", Kind::Text, "Its DevEUI, 16 hexadecimal digits."),
     optional("join_eui", Kind::Text, "Its JoinEUI or AppEUI, 16 hexadecimal digits."),

@@ -185,12 +185,13 @@ impl Inbox {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Settings, Version};
+    use super::super::{Outbound, Settings, Version};
     use super::*;
     use crate::telemetry::Counter;
     use bytes::Bytes;
     use rumqttc::QoS;
     use std::time::Duration;
+    use tokio::sync::watch;
 
     fn publication(id: u16) -> Publication {
         Publication {
@@ -218,7 +219,9 @@ mod tests {
             filters: vec!["field/+/up".to_owned()],
             seed: 1,
         };
-        (Inbox::new(&Client::new(settings, frames), Arc::default()), frames_in)
+        let outbound =
+            Outbound { publications: mpsc::channel(1).1, heard: watch::channel(false).0 };
+        (Inbox::new(&Client::new(settings, frames, outbound), Arc::default()), frames_in)
     }
 
     fn settle(envelope: Envelope, outcome: Outcome) {

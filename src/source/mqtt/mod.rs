@@ -10,6 +10,10 @@
 //! Therefore, when the disk has failed for a while, the subscriptions are changed to QoS 0 until it works again: what is
 //! said in that time is judged, and stored if the gateway lives until then.
 //!
+//! What the gateway itself has to say, orders to sirens behind a network server, goes out with QoS 1 while the broker is
+//! heard. Otherwise it is dropped and counted, and so is what waits when a connection breaks: whoever orders says it again
+//! as long as it is true, and nothing is said that is no longer.
+//!
 //! What a broker has *retained* is not taken: it does not say since when it holds, and a level of last month would be
 //! judged as one of today. Everything since the session began comes through the session.
 
@@ -17,7 +21,7 @@ mod backoff;
 mod inbox;
 mod protocol;
 
-use crate::domain::frame::Envelope;
+use crate::domain::frame::{Envelope, Publication};
 use crate::supervise::{Stop, chain};
 use crate::telemetry::Counter;
 use backoff::Backoff;
@@ -42,6 +46,8 @@ const STORE_RETRY: Duration = Duration::from_secs(2);
 const DEAF_AFTER: Duration = Duration::from_secs(10);
 /// A connection that has held for so long has proved itself: the wait after its end is short.
 const STEADY: Duration = Duration::from_secs(30);
+/// Publications of our own that wait for the connection.
+pub const PUBLICATIONS_MAX: usize = 64;
 /// How long a broker may take to hear goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -129,6 +135,10 @@ pub struct Counters {
     pub retained: Counter,
     /// Publications that were not taken because they are too long, or their topic is no text.
     pub refused: Counter,
+    /// Publications of our own.
+    pub published: Counter,
+    /// Publications of our own that were dropped because the broker was not heard.
+    pub unpublished: Counter,
 }
 
 /// Shows how the connection to a broker stands.
@@ -159,11 +169,21 @@ impl Handle {
     }
 }
 
+/// What is to be said on one broker, and whether it is heard.
+#[derive(Debug)]
+pub struct Outbound {
+    /// Publications, at most [`PUBLICATIONS_MAX`].
+    pub publications: mpsc::Receiver<Publication>,
+    /// Told whether the broker is heard.
+    pub heard: watch::Sender<bool>,
+}
+
 /// The client of one broker.
 pub struct Client {
     settings: Settings,
     name: Arc<str>,
     frames: mpsc::Sender<Envelope>,
+    outbound: Outbound,
     link: watch::Sender<Link>,
     counters: Arc<Counters>,
     /// The broker has let us in since the start: it should know the session.
@@ -171,12 +191,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// Makes a client that hands its frames to `frames`.
+    /// Makes a client that hands its frames to `frames`, and says what comes by `outbound`.
     #[must_use]
-    pub fn new(settings: Settings, frames: mpsc::Sender<Envelope>) -> Self {
+    pub fn new(settings: Settings, frames: mpsc::Sender<Envelope>, outbound: Outbound) -> Self {
         let name = Arc::from(settings.name.as_str());
         let link = watch::channel(Link::Connecting).0;
-        Self { settings, name, frames, link, counters: Arc::default(), known: false }
+        let counters = Arc::default();
+        Self { settings, name, frames, outbound, link, counters, known: false }
     }
 
     /// Returns a handle that shows how the connection stands.
@@ -212,6 +233,25 @@ impl Client {
                 () = stop.wait() => return Ok(()),
                 () = sleep(backoff.next()) => {}
             }
+            self.forget_publications();
+        }
+    }
+
+    /// Drops what was to be said while the broker was not heard.
+    fn forget_publications(&mut self) {
+        while self.outbound.publications.try_recv().is_ok() {
+            self.counters.unpublished.add(1);
+        }
+    }
+
+    /// Says something, unless the broker is not heard.
+    fn publish(&self, publication: Publication, requests: &Requests) -> Result<(), Error> {
+        if *self.link.borrow() == Link::Up {
+            self.counters.published.add(1);
+            requests.publish(publication)
+        } else {
+            self.counters.unpublished.add(1);
+            Ok(())
         }
     }
 
@@ -227,6 +267,7 @@ impl Client {
                 tracing::warn!(broker = %self.name, error, "the broker is not heard; trying again");
             }
         }
+        self.outbound.heard.send_replace(link == Link::Up);
         self.link.send_replace(link);
     }
 
@@ -254,6 +295,9 @@ impl Client {
                         delivery = self.ask_for(Delivery::Unacknowledged, &requests)?;
                     }
                     () = until(inbox.retry_at) => inbox.hand_over_again().await,
+                    Some(publication) = self.outbound.publications.recv() => {
+                        self.publish(publication, &requests)?;
+                    }
                     () = stop.wait() => break None,
                 }
             };

@@ -1,6 +1,7 @@
 //! The two versions of MQTT behind one face. `rumqttc` keeps a module for each; this is the only place that knows both.
 
 use super::{INFLIGHT_MAX, PACKET_BYTES_MAX, Settings, Version};
+use crate::domain::frame::Publication as Said;
 use bytes::Bytes;
 use rumqttc::{QoS, Transport, v5};
 use std::io;
@@ -14,7 +15,7 @@ const V3_PACKET_BYTES_MAX: usize = 268_435_460;
 /// Requests that wait for the event loop: an acknowledgement for every packet identifier there is, SUBSCRIBE, DISCONNECT.
 /// With fewer places an acknowledgement could find none.
 const REQUESTS_MAX: usize = 65_535 + 2;
-/// Publications of our own in flight. There are none; each costs a place in a table.
+/// Publications of our own in flight: orders to sirens. Each costs a place in a table.
 const OWN_INFLIGHT_MAX: u16 = 8;
 /// Shortest silence that `rumqttc` lets one promise.
 const KEEP_ALIVE_MIN: Duration = Duration::from_secs(5);
@@ -210,6 +211,19 @@ impl Requests {
                 };
                 client.try_ack(&publish).map_err(|_| Error::Requests)
             }
+        }
+    }
+
+    /// Publishes, to be acknowledged by the broker (QoS 1), and not to be kept for those who subscribe later.
+    pub(super) fn publish(&self, said: Said) -> Result<(), Error> {
+        let Said { topic, payload } = said;
+        match self {
+            Self::V3(client) => client
+                .try_publish(topic, QoS::AtLeastOnce, false, payload)
+                .map_err(|_| Error::Requests),
+            Self::V5(client) => client
+                .try_publish(topic, to_qos_5(QoS::AtLeastOnce), false, payload)
+                .map_err(|_| Error::Requests),
         }
     }
 

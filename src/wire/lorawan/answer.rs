@@ -57,6 +57,16 @@ impl Network {
     }
 }
 
+/// Whether a confirmed frame is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Acknowledgement {
+    /// It is.
+    #[default]
+    Given,
+    /// It is not: what it said is not stored.
+    Withheld,
+}
+
 /// What the caller has for a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Order<'a> {
@@ -66,6 +76,8 @@ pub struct Order<'a> {
     pub confirmed: bool,
     /// Whether more waits behind it.
     pub more: bool,
+    /// What a confirmed frame gets.
+    pub acknowledgement: Acknowledgement,
     /// Whether the device is to be asked for battery and margin.
     pub status_wanted: bool,
     /// Unix time at the end of the uplink in milliseconds, if the clock is believed; devices are not told another.
@@ -90,6 +102,9 @@ pub enum Left {
     /// The session's downlink counter is used up.
     #[error("session has no downlink counter left")]
     CounterExhausted,
+    /// The device has not joined yet.
+    #[error("device has no session")]
+    NoSession,
 }
 
 /// A frame to send in one of two windows; at least one is there. LoRa downlinks go out with inverted polarity, without
@@ -179,7 +194,8 @@ pub(super) fn answer(
         Some((_, bytes)) if bytes.len() + taken > room => (None, Some(Left::CommandsFirst)),
         payload => (payload, None),
     };
-    let wanted = frame.confirmed
+    let acknowledge = frame.confirmed && order.acknowledgement == Acknowledgement::Given;
+    let wanted = acknowledge
         || frame.adr_ack_req
         || taken > 0
         || payload.is_some()
@@ -188,7 +204,7 @@ pub(super) fn answer(
         return (None, left);
     }
     let down = Down {
-        acknowledge: frame.confirmed,
+        acknowledge,
         adr: data_rate.is_some(),
         pending: order.more || left == Some(Left::CommandsFirst),
         confirmed: order.confirmed && payload.is_some(),
@@ -198,6 +214,38 @@ pub(super) fn answer(
     let bytes = taken + payload.map_or(0, |(_, bytes)| bytes.len());
     let phy = down.encode(session);
     (Some(windows.reply(phy, bytes)), left)
+}
+
+/// Builds a frame for a device of class C, which listens on the channel of its second window whenever it does not send.
+pub(super) fn unasked(
+    session: &mut Session,
+    network: &Network,
+    order: &Order<'_>,
+) -> Result<(Vec<u8>, Window), Left> {
+    let region = network.plan.region;
+    let data_rate = session.rx2_data_rate.unwrap_or(region.rx2_data_rate());
+    let bytes_max = network.plan.downlink_bytes_max(data_rate);
+    let Some(modulation) = region.modulation(data_rate) else {
+        return Err(Left::TooLong { bytes_max: 0 });
+    };
+    let payload = match order.payload {
+        Some((port, _)) if !PORTS.contains(&port) => return Err(Left::Port),
+        Some((_, bytes)) if bytes.len() > bytes_max => return Err(Left::TooLong { bytes_max }),
+        payload => payload,
+    };
+    if session.down_next == u32::MAX {
+        return Err(Left::CounterExhausted);
+    }
+    let down = Down {
+        acknowledge: false,
+        adr: false,
+        pending: order.more,
+        confirmed: order.confirmed && payload.is_some(),
+        options: &[],
+        payload,
+    };
+    let frequency_hz = region.rx2_frequency_hz();
+    Ok((down.encode(session), Window { delay: Duration::ZERO, frequency_hz, modulation }))
 }
 
 /// Answers what the device asked.

@@ -6,7 +6,7 @@ use super::key::Key;
 use super::mac::{self, MacAnswer};
 use super::state::{Last, Session, State};
 use super::{DevAddr, Eui};
-use crate::domain::radio::Modulation;
+use crate::domain::radio::{Modulation, Window};
 
 /// Largest step of a counter in 1.0.2 and 1.0.3: `MAX_FCNT_GAP` of the regional parameters.
 const GAP_MAX: u16 = 16_384;
@@ -284,6 +284,22 @@ impl Device {
             reply,
             left,
         })
+    }
+
+    /// Builds a frame that the device has not asked for: for one of class C, in the session of which it was heard last.
+    /// Returns its state from then on, the frame, and the channel. Nothing of the device changes until the caller commits.
+    ///
+    /// # Errors
+    ///
+    /// Says why nothing can be sent.
+    pub fn send(
+        &self,
+        network: &Network,
+        order: &Order<'_>,
+    ) -> Result<(State, Vec<u8>, Window), Left> {
+        let mut session = self.state.session.clone().ok_or(Left::NoSession)?;
+        let (phy, window) = answer::unasked(&mut session, network, order)?;
+        Ok((State { session: Some(session), ..self.state.clone() }, phy, window))
     }
 
     /// Finds the session that a frame belongs to, and its place in it.

@@ -1,4 +1,4 @@
-//! LoRaWAN 1.0.2 to 1.0.4 for class A devices, as one gateway without a network server sees it.
+//! LoRaWAN 1.0.2 to 1.0.4 for devices of class A and C, as one gateway without a network server sees it.
 //!
 //! [`parse`] reads what a gateway heard. [`Device`] judges it by one device's keys and counters, and answers with the
 //! device's next [`State`] and with what is to be sent back; nothing here has a clock, a socket or chance. The caller
@@ -16,7 +16,7 @@ mod region;
 mod state;
 
 pub use crate::domain::radio::{Modulation, Window};
-pub use answer::{Left, Network, Order, Reply};
+pub use answer::{Acknowledgement, Left, Network, Order, Reply};
 pub use device::{
     Accepted, Activation, CounterReset, Device, Heard, Payload, Profile, Refusal, Version,
 };

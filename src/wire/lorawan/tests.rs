@@ -315,6 +315,38 @@ fn an_order_goes_out_with_the_next_frame_and_its_acknowledgement_is_noticed() {
 }
 
 #[test]
+fn a_device_that_always_listens_is_sent_to_on_its_second_channel_with_a_counter_of_its_own() {
+    let mut device = device();
+    let order = Order { payload: Some((9, b"siren")), confirmed: true, ..Order::default() };
+    for counter in 0..2 {
+        let (state, phy, window) = device.send(&network(), &order).unwrap();
+        let slowest = Modulation::Lora { spreading_factor: 12, bandwidth_hz: 125_000 };
+        assert_eq!((window.frequency_hz, window.modulation), (869_525_000, slowest));
+        let reply = Reply { phy, rx1: None, rx2: Some(window) };
+        assert_eq!(opened(&reply, counter), (0, vec![], b"siren".to_vec()));
+        device.commit(state);
+    }
+    let acknowledges = frame(Says { control: 0x20, ..REPORT }, 1);
+    assert_eq!(hear(&mut device, &acknowledges).unwrap().acknowledged, Some(true));
+    let long = Order { payload: Some((9, &[7; 52])), ..Order::default() };
+    assert_eq!(device.send(&network(), &long), Err(Left::TooLong { bytes_max: 51 }));
+    let stranger = joiner(Version::V1_0_4);
+    assert_eq!(stranger.send(&network(), &order), Err(Left::NoSession));
+}
+
+#[test]
+fn while_nothing_can_be_stored_an_order_goes_out_and_no_acknowledgement_does() {
+    let acknowledgement = Acknowledgement::Withheld;
+    let plain = Order { acknowledgement, ..Order::default() };
+    let order = Order { payload: Some((9, b"siren")), ..plain };
+    let hear = |order: &Order<'_>| {
+        hear_with(&mut device(), &frame(CONFIRMED, 1), &network(), order).unwrap().reply
+    };
+    assert_eq!(hear(&plain), None);
+    assert_eq!(opened(&hear(&order).unwrap(), 0), (0, vec![], b"siren".to_vec()));
+}
+
+#[test]
 fn what_does_not_fit_says_so_and_takes_only_windows_with_room() {
     let order = |payload| Order { payload: Some((9, payload)), ..Order::default() };
     let send = |payload, options| {

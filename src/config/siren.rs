@@ -1,0 +1,208 @@
+//! `[siren.NAME]`.
+
+use super::document::Faults;
+use super::people::{checked_name, unknown};
+use super::section::Section;
+use super::settings::{Area, Broker, Format, LorawanNode, Topic};
+use crate::domain::node::Node;
+use crate::domain::warning::Level;
+use std::time::Duration;
+
+/// Longest order: what the slowest data rate takes at which a region lets anything through (RP002-1.0.4 §2.10.6: AS923 with
+/// limited dwell time, DR2, `N` = 11).
+const ORDER_BYTES_MAX: usize = 11;
+
+/// `[siren.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Siren {
+    /// Its name.
+    pub name: String,
+    /// Place of its node in the rule book.
+    pub place: usize,
+    /// Areas whose warnings it tells.
+    pub areas: Vec<String>,
+    /// Hazards that it tells; empty: every one.
+    pub hazards: Vec<String>,
+    /// From which level on.
+    pub level: Level,
+    /// How long it sounds for an alert.
+    pub max_on: Duration,
+    /// Whether it sounds in exercises.
+    pub in_exercises: bool,
+    /// Port of its orders.
+    pub port: u8,
+    /// What tells its node to sound.
+    pub on: Vec<u8>,
+    /// What tells it to be silent.
+    pub off: Vec<u8>,
+    /// What tells it to sound for a moment.
+    pub test: Vec<u8>,
+    /// Whether its node confirms.
+    pub confirmed: bool,
+    /// How its node is reached.
+    pub way: SirenWay,
+}
+
+/// How the node of a siren is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SirenWay {
+    /// It is a LoRaWAN device of this gateway.
+    Lorawan,
+    /// ChirpStack has it.
+    ChirpStack {
+        /// Name of the broker.
+        broker: String,
+        /// Identifier of the application.
+        application: String,
+        /// `DevEUI`, in small letters.
+        dev_eui: String,
+    },
+}
+
+/// What a siren may name.
+pub(super) struct Named<'a> {
+    pub(super) nodes: &'a [Node],
+    pub(super) lorawan: &'a [LorawanNode],
+    pub(super) areas: &'a [Area],
+    pub(super) brokers: &'a [Broker],
+    pub(super) topics: &'a [Topic],
+}
+
+/// Reads `[siren.NAME]`.
+pub(super) fn sirens(root: &Section<'_>, named: &Named<'_>, faults: &Faults<'_>) -> Vec<Siren> {
+    let mut sirens: Vec<Siren> = Vec::new();
+    for section in root.named("siren") {
+        let Some(siren) = siren(&section, named, faults) else { continue };
+        if let Some(other) = sirens.iter().find(|other| other.place == siren.place) {
+            let message = format!("siren \"{}\" is on this node already", other.name);
+            faults.error(section.place_of("node"), message, "a node has one siren: join the two");
+        }
+        sirens.push(siren);
+    }
+    sirens
+}
+
+fn siren(section: &Section<'_>, named: &Named<'_>, faults: &Faults<'_>) -> Option<Siren> {
+    let name = checked_name(section, faults);
+    let known: Vec<&str> = named.areas.iter().map(|area| area.name.as_str()).collect();
+    let areas = section.list::<String>("areas");
+    for (area, at) in areas.iter().filter(|(area, _)| !known.contains(&area.as_str())) {
+        unknown(faults, *at, "area", area, &known);
+    }
+    if areas.is_empty() && section.written("areas").is_some() {
+        let help = "name the areas from where it is heard";
+        faults.error(section.place_of("areas"), "the siren never sounds", help);
+    }
+    let order = |key: &str| order(section, key, faults);
+    let (on, off, test) = (order("on"), order("off"), order("test"));
+    if on.is_some() && on == off {
+        let help = "write what its maker's manual says";
+        faults.error(section.place_of("off"), "the siren could not tell off from on", help);
+    }
+    let node: String = section.opt("node")?;
+    let Some(place) = named.nodes.iter().position(|known| *known.name.0 == *node) else {
+        let known: Vec<&str> = named.nodes.iter().map(|node| &*node.name.0).collect();
+        unknown(faults, section.place_of("node"), "node", &node, &known);
+        return None;
+    };
+    let way = way(section, place, named, faults)?;
+    Some(Siren {
+        name,
+        place,
+        areas: areas.into_iter().map(|(area, _)| area).collect(),
+        hazards: section.list("hazards").into_iter().map(|(hazard, _)| hazard).collect(),
+        level: Level::from_word(&section.get::<String>("level")).unwrap_or(Level::Danger),
+        max_on: section.get("max_on"),
+        in_exercises: section.get("in_exercises"),
+        port: section.small("port"),
+        on: on?,
+        off: off?,
+        test: test?,
+        confirmed: section.get("confirmed"),
+        way,
+    })
+}
+
+fn order(section: &Section<'_>, key: &str, faults: &Faults<'_>) -> Option<Vec<u8>> {
+    let digits: String = section.opt(key)?;
+    let pairs = digits.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| {
+        let sound = pair.len() == 2 && pair.iter().all(u8::is_ascii_hexdigit);
+        let pair = std::str::from_utf8(pair).ok().filter(|_| sound)?;
+        u8::from_str_radix(pair, 16).ok()
+    };
+    let Some(bytes) = pairs.map(byte).collect::<Option<Vec<u8>>>() else {
+        let message = format!("\"{digits}\" is no bytes in hexadecimal digits");
+        let help = "write two digits for each byte, such as \"01b4\"";
+        faults.error(section.place_of(key), message, help);
+        return None;
+    };
+    if bytes.len() > ORDER_BYTES_MAX {
+        let message = format!("{} bytes do not fit a frame at every data rate", bytes.len());
+        let help = format!("write at most {ORDER_BYTES_MAX}");
+        faults.error(section.place_of(key), message, help);
+    }
+    Some(bytes)
+}
+
+/// Finds how the siren's node is reached.
+fn way(
+    section: &Section<'_>,
+    place: usize,
+    named: &Named<'_>,
+    faults: &Faults<'_>,
+) -> Option<SirenWay> {
+    let own = named.lorawan.iter().any(|node| node.place == place);
+    let broker: Option<String> = section.opt("broker");
+    let application: Option<String> = section.opt("application");
+    let (broker, application) = match (own, broker, application) {
+        (true, None, None) => return Some(SirenWay::Lorawan),
+        (true, Some(_), _) | (true, _, Some(_)) => {
+            let help = "remove `broker` and `application`, or its [node.NAME.lorawan]";
+            let at = section.place;
+            faults.error(at, "the siren's node is this gateway's own device", help);
+            return None;
+        }
+        (false, Some(broker), Some(application)) => (broker, application),
+        (false, None, None) => {
+            let help = "give its node a [node.NAME.lorawan], or name `broker` and `application` of ChirpStack";
+            faults.missing(section.place_of("node"), "there is no way to this siren's node", help);
+            return None;
+        }
+        (false, Some(_), None) | (false, None, Some(_)) => {
+            let help = "add the other";
+            faults.missing(section.place, "ChirpStack needs both `broker` and `application`", help);
+            return None;
+        }
+    };
+    let known: Vec<&str> = named.brokers.iter().map(|broker| broker.name.as_str()).collect();
+    if !known.contains(&broker.as_str()) {
+        unknown(faults, section.place_of("broker"), "broker", &broker, &known);
+        return None;
+    }
+    if application.contains(['/', '+', '#']) {
+        let message = format!("\"{application}\" is no application's identifier");
+        let help = "copy it from ChirpStack: `application/IDENTIFIER/device/…`";
+        faults.error(section.place_of("application"), message, help);
+    }
+    let heard = |topic: &Topic| {
+        let from = topic.from.is_empty() || topic.from.contains(&broker);
+        let events = topic.template.ends_with("/+") || topic.template.ends_with("/event/ack");
+        topic.format == Format::ChirpStack && from && events
+    };
+    if !named.topics.iter().any(heard) {
+        let help = "add a [[topic]] with `template = \"application/+/device/{node}/event/+\"` and `format = \"chirpstack\"`";
+        faults.missing(section.place_of("broker"), "nothing hears what the siren confirms", help);
+    }
+    let node = named.nodes.get(place)?;
+    let is_eui = |name: &str| name.len() == 16 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    let mut heard_as =
+        std::iter::once(&*node.name.0).chain(node.heard_as.iter().map(String::as_str));
+    let Some(dev_eui) = heard_as.find(|name| is_eui(name)) else {
+        let message = format!("the DevEUI of node \"{}\" is not known", node.name);
+        let help = "add it to the node's `heard_as`, 16 hexadecimal digits";
+        faults.missing(section.place_of("node"), message, help);
+        return None;
+    };
+    Some(SirenWay::ChirpStack { broker, application, dev_eui: dev_eui.to_ascii_lowercase() })
+}
