@@ -2,5 +2,6 @@
 
 mod bench;
 mod chips;
+mod foreign;
 mod medium;
 mod tables;

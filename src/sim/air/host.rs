@@ -134,6 +134,7 @@ impl Air {
     }
 
     /// Has the witness watch a limit from now on, and returns the limit's number.
+    #[must_use]
     pub fn watch(&self, limit: Limit) -> usize {
         self.with(|medium, _| medium.witness.watch(limit))
     }

@@ -52,7 +52,7 @@ mod sx126x_bus;
 pub mod sx127x;
 mod medium;
 mod host;
-//pub mod socket;
+pub mod socket;
 
 pub use attack::{Attacker, Deeds, HELD_MAX, Plan};
 pub use ether::{

@@ -171,7 +171,7 @@ pub async fn pass(
     payload: &[u8],
 ) -> Option<Frame> {
     to.prepare(expected, RxMode::Continuous).await.unwrap();
-    let wait = tokio::time::timeout(Duration::from_secs(60), to.hear(expected));
+    let wait = tokio::time::timeout(Duration::from_mins(1), to.hear(expected));
     let (heard, done) = tokio::join!(wait, from.send(sent, payload));
     done.unwrap();
     heard.ok().map(Result::unwrap)

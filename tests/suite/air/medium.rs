@@ -156,12 +156,12 @@ async fn attacked(plan: Plan) -> (Air, Vec<(Duration, Vec<u8>)>, Chip) {
         power_dbm: 14.0,
         plan,
         from: Duration::ZERO,
-        until: Duration::from_secs(3600),
+        until: Duration::from_hours(1),
     });
     b.prepare(MANNER, RxMode::Continuous).await.unwrap();
     let listen = async {
         let mut heard = Vec::new();
-        while let Ok(frame) = tokio::time::timeout(Duration::from_secs(120), b.hear(MANNER)).await {
+        while let Ok(frame) = tokio::time::timeout(Duration::from_mins(2), b.hear(MANNER)).await {
             heard.push((air.now(), frame.unwrap().payload));
         }
         heard
@@ -177,7 +177,7 @@ async fn a_replayed_frame_arrives_again_and_again() {
     let (air, heard, _) = attacked(plan).await;
     assert_eq!(heard.len(), 4, "{heard:?}");
     assert!(heard.iter().all(|(_, payload)| payload == b"siren off"));
-    assert!(heard[1].0 - heard[0].0 >= Duration::from_secs(30));
+    assert!(heard[1].0.saturating_sub(heard[0].0) >= Duration::from_secs(30));
     assert_eq!((air.deeds().heard, air.deeds().sent), (1, 3));
     let by_attacker = |event: &kengele::sim::air::Event| {
         matches!(event.what, What::Sent { by: Sender::Attacker(0), .. })
@@ -187,13 +187,13 @@ async fn a_replayed_frame_arrives_again_and_again() {
 
 #[tokio::test(flavor = "current_thread", start_paused = true)]
 async fn a_wormhole_destroys_the_frame_and_delivers_it_later() {
-    let plan = Plan::Wormhole { after: Duration::from_secs(60) };
+    let plan = Plan::Wormhole { after: Duration::from_mins(1) };
     let (air, heard, chip) = attacked(plan).await;
     // The first is the damaged one, which the driver hands out (its issue 487).
     assert_eq!(heard.len(), 2, "{heard:?}");
     assert_ne!(heard[0].1, b"siren off");
     assert_eq!(heard[1].1, b"siren off");
-    assert!(heard[1].0 - heard[0].0 >= Duration::from_secs(60));
+    assert!(heard[1].0.saturating_sub(heard[0].0) >= Duration::from_mins(1));
     assert_eq!(reasons(&air, &chip), [Reason::Weak]);
     assert_eq!((air.deeds().jammed, air.deeds().sent), (1, 1));
 }
@@ -292,7 +292,7 @@ async fn crowd(seed: u64) -> ([u8; 32], usize, usize, u64) {
         });
     }
     let listen = async {
-        while tokio::time::timeout(Duration::from_secs(60), receiver.hear(quick)).await.is_ok() {}
+        while tokio::time::timeout(Duration::from_mins(1), receiver.hear(quick)).await.is_ok() {}
     };
     let all = async {
         while let Some(done) = nodes.join_next().await {
