@@ -2,6 +2,7 @@
 
 mod bench;
 mod chips;
+mod commands;
 mod foreign;
 mod medium;
 mod tables;

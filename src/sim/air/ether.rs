@@ -12,8 +12,8 @@ pub const FLIGHTS_MAX: usize = 4096;
 /// Sources of noise that are remembered at once; what is more is refused, and counted.
 pub const JAMMERS_MAX: usize = 1024;
 
-/// By how much a frame must outdo all others of its spreading factor to be demodulated nevertheless, dB: Bor et al., *Do LoRa
-/// Low-Power Wide-Area Networks Scale?* (2016), §3.
+/// By how much a frame must outdo all others of its spreading factor to be demodulated nevertheless, dB: Bor et al.,
+/// *Do LoRa Low-Power Wide-Area Networks Scale?* (2016), §3.
 pub const CAPTURE_DB: f64 = 6.0;
 
 /// By how much a frame of another spreading factor must outdo it to hurt, dB: the mean of Croce et al., *Impact of LoRa
@@ -215,8 +215,8 @@ impl Ether {
         flight.power_dbm - loss
     }
 
-    /// Returns the noise that a receiver meets at its worst within a span, dBm: the thermal noise of its band, bursts, jammers,
-    /// and frames of other bandwidths that reach into it.
+    /// Returns the noise that a receiver meets at its worst within a span, dBm: the thermal noise of its band, bursts,
+    /// jammers, and frames of other bandwidths that reach into it.
     pub(super) fn noise_dbm(
         &self,
         tuning: &Tuning,
@@ -328,7 +328,8 @@ impl Ether {
         decibels(power)
     }
 
-    /// Returns whether a receiver could notice chirps of its kind within a span; of preambles alone, or of whole frames.
+    /// Returns whether a receiver could notice chirps of its kind within a span; of preambles alone, or of whole
+    /// frames.
     pub(super) fn has_chirps(
         &self,
         tuning: &Tuning,

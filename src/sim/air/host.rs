@@ -71,8 +71,8 @@ impl Air {
         Self::new(seed, Conditions::default(), 1.0)
     }
 
-    /// Makes an air on which time goes `times_faster` times as fast as tokio's clock (at least a thousandth); to be called within a
-    /// tokio runtime.
+    /// Makes an air on which time goes `times_faster` times as fast as tokio's clock (at least a thousandth); to be
+    /// called within a tokio runtime.
     #[must_use]
     pub fn new(seed: u64, conditions: Conditions, times_faster: f64) -> Self {
         Self(Arc::new(Shared {

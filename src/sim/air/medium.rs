@@ -1,5 +1,5 @@
-//! The medium: chips, frames and attackers on one time line. Pure: `advance` is told how late it is, and says which chips
-//! have news for their hosts.
+//! The medium: chips, frames and attackers on one time line. Pure: `advance` is told how late it is, and says which
+//! chips have news for their hosts.
 
 use super::ChipId;
 use super::attack::{Attacker, Deeds, HELD_MAX, Plan};
@@ -300,8 +300,9 @@ impl Medium {
     }
 
     fn look_for_preambles(&mut self, chip: usize) {
-        if let Some(seat) = self.chips.get_mut(chip) {
-            seat.lock = None;
+        // Reception that begins anew lets go what it followed: SetRx, given again, does so.
+        if let Some((frame, _)) = self.chips.get_mut(chip).and_then(|seat| seat.lock.take()) {
+            self.miss(chip, frame, Reason::Left, self.now);
         }
         let flying: Vec<Flight> = self.ether.flights.values().cloned().collect();
         for flight in flying {

@@ -1,10 +1,12 @@
 //! Simulated radio: emulated LoRa chips on a shared medium, beneath drivers that do not know it.
 //!
-//! A chip is a state machine at the level of its bus: an SX126x takes commands, an SX127x registers, as their data sheets have it. Frames
-//! last as long as on the air, fade with distance, clash, and reach a receiver as its interrupts tell it. Everything is
-//! decided by one seed and by the order in which hosts act; on paused tokio time and one thread that is the same in each run.
+//! A chip is a state machine at the level of its bus: an SX126x takes commands, an SX127x registers, as their data
+//! sheets have it. Frames last as long as on the air, fade with distance, clash, and reach a receiver as its interrupts
+//! tell it. Everything is decided by one seed and by the order in which hosts act; on paused tokio time and one thread
+//! that is the same in each run.
 //!
-//! Time is tokio's, faster by the air's `speed`. Nobody has to run the air: whoever waits for a chip moves all of it on.
+//! Time is tokio's, faster by the air's `speed`. Nobody has to run the air: whoever waits for a chip moves all of it
+//! on.
 //!
 //! ```
 //! use kengele::sim::air::{Air, ChipKind, Conditions, Position};

@@ -30,7 +30,8 @@ impl Position {
 
 /// How power falls with distance: `at_1_km_db + 10 exponent log10(d / 1 km)`, with a fixed draw a link on top.
 ///
-/// The default is what Petäjäjärvi et al. (ITST 2015) measured by car in Oulu at 868 MHz, without its shadowing of 7.8 dB.
+/// The default is what Petäjäjärvi et al. (ITST 2015) measured by car in Oulu at 868 MHz, without its shadowing of 7.8
+/// dB.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PathLoss {
     /// At one kilometre, dB.
@@ -124,8 +125,8 @@ impl Tuning {
         Duration::from_secs_f64(count * self.symbol_secs())
     }
 
-    /// Returns whether both are on one channel: their centres no further apart than a quarter of the bandwidth, which is what
-    /// a receiver makes up for (SX1276 data sheet §4.1.5), and of one bandwidth.
+    /// Returns whether both are on one channel: their centres no further apart than a quarter of the bandwidth, which
+    /// is what a receiver makes up for (SX1276 data sheet §4.1.5), and of one bandwidth.
     #[must_use]
     pub fn shares_channel(&self, other: &Self) -> bool {
         (self.bandwidth_hz - other.bandwidth_hz).abs() < 1.0
@@ -154,7 +155,8 @@ impl Tuning {
         NOISE_DBM_HZ + 10.0 * self.bandwidth_hz.max(1.0).log10()
     }
 
-    /// Returns the least signal to noise that can be demodulated, dB: SX1276 data sheet table 13, SX1261/2 data sheet §6.1.1.1.
+    /// Returns the least signal to noise that can be demodulated, dB: SX1276 data sheet table 13, SX1261/2 data sheet
+    /// §6.1.1.1.
     #[must_use]
     pub fn floor_db(&self) -> f64 {
         -2.5 * (f64::from(self.spreading_factor.clamp(5, 12)) - 4.0)
@@ -200,8 +202,8 @@ pub(super) fn decibels(milliwatts: f64) -> f64 {
     10.0 * milliwatts.max(1e-30).log10()
 }
 
-/// Draws that depend on a seed and on what they are for, never on how many were drawn before: two runs that differ in one
-/// thing differ in that thing only.
+/// Draws that depend on a seed and on what they are for, never on how many were drawn before: two runs that differ in
+/// one thing differ in that thing only.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Draws {
     seed: u64,
@@ -292,7 +294,8 @@ mod tests {
         assert_eq!(seen, 234);
     }
 
-    /// SX1261/2 data sheet §6.1.4: 12 symbols of preamble, 6.25 of sync word, 8, and ceil((8·10 + 16 − 4·5 + 20)/20) · 5 = 25.
+    /// SX1261/2 data sheet §6.1.4: 12 symbols of preamble, 6.25 of sync word, 8, and ceil((8·10 + 16 − 4·5 + 20)/20) ·
+    /// 5 = 25.
     #[test]
     fn the_new_family_has_a_formula_of_its_own_below_7() {
         let shape = Shape { preamble_symbols: 12, ..SHAPE };

@@ -1,10 +1,11 @@
 //! The chip link's far end: a chip's bus and pins over a Unix stream socket, for a host in another process.
 //!
-//! A message is its kind, the length of what follows as 16 bits with the low byte first, and that. From the host: `0x01`
-//! bytes to clock between two edges of NSS, `0x02` a pulse on NRESET, `0x03` one byte for the antenna's switch (0 off, 1
-//! receive, 2 transmit). Each is answered by its kind plus `0x80`, with the bytes that came out or with nothing. Unasked, `0x90` and
-//! one byte tell the pins: bit 0 BUSY, bit 1 the interrupt, bit 2 DIO1 of an SX127x; at the beginning, at each change, and always before
-//! the answer to what changed them, so that a host never takes a busy chip for a ready one.
+//! A message is its kind, the length of what follows as 16 bits with the low byte first, and that. From the host:
+//! `0x01` bytes to clock between two edges of NSS, `0x02` a pulse on NRESET, `0x03` one byte for the antenna's switch
+//! (0 off, 1 receive, 2 transmit). Each is answered by its kind plus `0x80`, with the bytes that came out or with
+//! nothing. Unasked, `0x90` and one byte tell the pins: bit 0 BUSY, bit 1 the interrupt, bit 2 DIO1 of an SX127x; at
+//! the beginning, at each change, and always before the answer to what changed them, so that a host never takes a busy
+//! chip for a ready one.
 
 use super::{Chip, Pins, Switch};
 use std::io;
@@ -48,7 +49,8 @@ pub async fn serve(listener: &UnixListener, chip: &Chip) -> io::Result<()> {
 ///
 /// As [`serve`].
 pub async fn converse(mut stream: UnixStream, chip: &Chip) -> io::Result<()> {
-    // At most one message and what was read behind it: a length has 16 bits, and nothing more is read while one is whole.
+    // At most one message and what was read behind it: a length has 16 bits, and nothing more is read while one is
+    // whole.
     let mut unread = Vec::new();
     let mut told = chip.pins();
     stream.write_all(&message(PINS, &[bits(told)])).await?;

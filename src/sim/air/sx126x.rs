@@ -1,11 +1,13 @@
 //! An SX1261 or SX1262 at command level: bytes between two edges of NSS, BUSY and DIO1.
 //!
-//! Source: Semtech *SX1261/2 Data Sheet* rev. 2.1, sections 8.3 (BUSY and switching times), 9 (modes), 11 (list of commands), 12 (registers),
-//! 13 (commands). LoRa alone is modelled; in FSK a chip of this kind neither sends nor hears, and counts that as a fault.
+//! Source: Semtech *SX1261/2 Data Sheet* rev. 2.1, sections 8.3 (BUSY and switching times), 9 (modes), 11 (list of
+//! commands), 12 (registers), 13 (commands). LoRa alone is modelled; in FSK a chip of this kind neither sends nor
+//! hears, and counts that as a fault.
 //!
-//! Modelled commands are those of [`COMMANDS`], modelled registers those of [`REGISTERS`]. Not modelled, and counted where a host asks for
-//! it: continuous wave and preamble (`0xD1`, `0xD2`), the errata of section 15 (a host may write their registers; that it forgot is not punished),
-//! over-current, temperature, and the exact spectrum of a 500 kHz signal.
+//! Modelled commands are those of [`COMMANDS`], modelled registers those of [`REGISTERS`]. Not modelled, and counted
+//! where a host asks for it: continuous wave and preamble (`0xD1`, `0xD2`), the errata of section 15 (a host may write
+//! their registers; that it forgot is not punished), over-current, temperature, and the exact spectrum of a 500 kHz
+//! signal.
 
 use super::ether::Part;
 use super::signal::{Family, Shape, Tuning};

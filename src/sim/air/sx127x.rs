@@ -1,9 +1,11 @@
 //! An SX1276 (SX1277, SX1278, SX1279) at register level, in its LoRa mode.
 //!
-//! Source: Semtech *SX1276/77/78/79 Data Sheet* rev. 7, sections 4.1 (LoRa modem), 4.1.6 (channel activity), 6 (registers).
+//! Source: Semtech *SX1276/77/78/79 Data Sheet* rev. 7, sections 4.1 (LoRa modem), 4.1.6 (channel activity), 6
+//! (registers).
 //!
-//! Modelled registers are those of [`REGISTERS`], all others are counted as faults where a host names them. Not modelled: FSK (a chip that is not in
-//! LoRa mode neither sends nor hears, and counts that), frequency hopping, continuous wave, temperature, the gain of the amplifier.
+//! Modelled registers are those of [`REGISTERS`], all others are counted as faults where a host names them. Not
+//! modelled: FSK (a chip that is not in LoRa mode neither sends nor hears, and counts that), frequency hopping,
+//! continuous wave, temperature, the gain of the amplifier.
 
 use super::ether::Part;
 use super::signal::{Family, Shape, Tuning};
@@ -240,7 +242,8 @@ impl Sx127x {
         }
     }
 
-    /// `RegInvertIQ` has a bit for the receiver, and one for the transmitter that counts the other way (§6.4, address 0x33).
+    /// `RegInvertIQ` has a bit for the receiver, and one for the transmitter that counts the other way (§6.4, address
+    /// 0x33).
     fn receives_inverted(&self) -> bool {
         self.at(INVERT_IQ) & 0x40 != 0
     }

@@ -4,7 +4,8 @@ use super::ChipId;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Transmissions of one transmitter under one limit that the witness remembers; beyond that the oldest goes, and is counted.
+/// Transmissions of one transmitter under one limit that the witness remembers; beyond that the oldest goes, and is
+/// counted.
 pub const REMEMBERED_MAX: usize = 65_536;
 
 /// The span that limits speak of: ETSI EN 300 220-1 §5.4.

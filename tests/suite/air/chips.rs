@@ -26,7 +26,8 @@ async fn every_kind_hears_every_kind_and_nobody_makes_a_mistake() {
     }
 }
 
-/// 14 dBm less 128.95 dB at one kilometre is −115 dBm, 2 dB above the noise of −117 dBm; the strength of both is −113 dBm.
+/// 14 dBm less 128.95 dB at one kilometre is −115 dBm, 2 dB above the noise of −117 dBm; the strength of both is −113
+/// dBm.
 #[tokio::test(flavor = "current_thread", start_paused = true)]
 async fn strength_and_signal_to_noise_are_what_the_distance_makes_them() {
     for kind in KINDS {
@@ -74,8 +75,8 @@ async fn output_power_is_what_the_driver_asked_for() {
     }
 }
 
-/// Above 17 dBm an SX1276 counts its output from 5 dBm (data sheet §5.4.3). lora-phy 3.0.1 counts from 2 dBm there too, so that
-/// 18, 19 and 20 overflow the four bits, and come out 13 dB too weak.
+/// Above 17 dBm an SX1276 counts its output from 5 dBm (data sheet §5.4.3). lora-phy 3.0.1 counts from 2 dBm there too,
+/// so that 18, 19 and 20 overflow the four bits, and come out 13 dB too weak.
 #[tokio::test(flavor = "current_thread", start_paused = true)]
 async fn upstream_sends_7_dbm_from_an_sx1276_that_is_asked_for_20() {
     for asked in [18, 19, 20] {
@@ -228,8 +229,8 @@ async fn the_antenna_switch_follows_the_driver() {
     assert_eq!(seen, Switch::Transmit);
 }
 
-/// lora-phy 3.0.1 hands out a frame whose checksum is wrong (its issue 487). Here stands what it does, so that we notice when it
-/// no longer does; our mend is in `source::lora`.
+/// lora-phy 3.0.1 hands out a frame whose checksum is wrong (its issue 487). Here stands what it does, so that we
+/// notice when it no longer does; our mend is in `source::lora`.
 #[tokio::test(flavor = "current_thread", start_paused = true)]
 async fn upstream_delivers_a_frame_with_a_wrong_checksum() {
     for kind in KINDS {
@@ -271,8 +272,9 @@ async fn upstream_waits_for_ever_on_an_sx1276_whose_dio1_is_not_led_out() {
     assert!(tokio::time::timeout(hour, a.hear(MANNER)).await.is_err());
 }
 
-/// A symbol at spreading factor 11 and 125 kHz lasts 16.384 ms, and from 16 ms on low data rate optimisation is due (SX1276 data
-/// sheet §4.1.1.6). lora-phy 3.0.1 rounds to 16 ms, finds that not above 16, and leaves it off on an SX127x alone.
+/// A symbol at spreading factor 11 and 125 kHz lasts 16.384 ms, and from 16 ms on low data rate optimisation is due
+/// (SX1276 data sheet §4.1.1.6). lora-phy 3.0.1 rounds to 16 ms, finds that not above 16, and leaves it off on an
+/// SX127x alone.
 #[tokio::test(flavor = "current_thread", start_paused = true)]
 async fn upstream_cannot_talk_between_the_families_at_spreading_factor_11() {
     let air = Air::seeded(1);

@@ -19,7 +19,8 @@ fn reasons(air: &Air, chip: &Chip) -> Vec<Reason> {
     air.events().into_iter().filter_map(|event| missed(event.what)).collect()
 }
 
-/// Sensitivity falls where 14 dBm less the loss is −124.5 dBm at spreading factor 7 and −137 dBm at 12: at 2.57 and 8.89 km.
+/// Sensitivity falls where 14 dBm less the loss is −124.5 dBm at spreading factor 7 and −137 dBm at 12: at 2.57 and
+/// 8.89 km.
 #[tokio::test(flavor = "current_thread", start_paused = true)]
 async fn a_slower_frame_carries_further() {
     for (factor, near_m, far_m) in
@@ -253,7 +254,8 @@ async fn a_chip_that_is_stopped_in_the_middle_is_heard_by_nobody() {
 
 const NODES: u32 = 300;
 
-/// Three hundred nodes of both families that report once in half a minute for two minutes, unsynchronised, to one gateway.
+/// Three hundred nodes of both families that report once in half a minute for two minutes, unsynchronised, to one
+/// gateway.
 async fn crowd(seed: u64) -> ([u8; 32], usize, usize, u64) {
     let path_loss = PathLoss { shadowing_db: 4.0, fading_db: 1.0, ..PathLoss::default() };
     let air = Air::new(seed, Conditions { path_loss, loss: 0.01, ..Conditions::default() }, 1.0);
@@ -296,7 +298,7 @@ async fn crowd(seed: u64) -> ([u8; 32], usize, usize, u64) {
     };
     let all = async {
         while let Some(done) = nodes.join_next().await {
-            done.unwrap()
+            done.unwrap();
         }
     };
     tokio::join!(listen, all);
