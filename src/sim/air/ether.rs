@@ -356,9 +356,9 @@ impl Ether {
         self.draws.unit(&[purpose as u64, flight.id, number(at.owner)])
     }
 
-    /// Returns whether a receiver misses a frame without cause.
-    pub(super) fn is_lost(&self, flight: &Flight, at: Place) -> bool {
-        self.draw(Purpose::Loss, flight, at) < self.conditions.loss
+    /// Returns whether a receiver misses a frame without cause; `share` where it has one of its own.
+    pub(super) fn is_lost(&self, flight: &Flight, at: Place, share: Option<f64>) -> bool {
+        self.draw(Purpose::Loss, flight, at) < share.unwrap_or(self.conditions.loss)
     }
 
     /// Returns whether a receiver gets a frame damaged, so that its checksum tells.

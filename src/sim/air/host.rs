@@ -303,6 +303,12 @@ impl Chip {
         self.air.with(|medium, _| medium.move_to(self.id, position));
     }
 
+    /// Has the chip miss this share of frames without cause, whatever the conditions say; none gives it back to them. So the
+    /// way to a node may be bad while the way from it is good.
+    pub fn set_loss(&self, share: Option<f64>) {
+        self.air.with(|medium, _| medium.set_loss(self.id, share));
+    }
+
     /// Returns what the host did that the chip does not forgive, or that is not modelled.
     #[must_use]
     pub fn faults(&self) -> Faults {

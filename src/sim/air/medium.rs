@@ -29,6 +29,8 @@ enum Step {
 struct Seat {
     silicon: Box<dyn Silicon>,
     position: Position,
+    /// Its own share of frames that it misses without cause.
+    loss: Option<f64>,
     /// The frame that it follows, in which session of its receiver.
     lock: Option<(u64, u64)>,
     sending: Option<u64>,
@@ -74,6 +76,7 @@ impl Medium {
         self.chips.push(Seat {
             silicon,
             position,
+            loss: None,
             lock: None,
             sending: None,
             deadline: None,
@@ -90,6 +93,12 @@ impl Medium {
     pub(super) fn move_to(&mut self, chip: ChipId, position: Position) {
         if let Some(seat) = self.chips.get_mut(chip.0 as usize) {
             seat.position = position;
+        }
+    }
+
+    pub(super) fn set_loss(&mut self, chip: ChipId, share: Option<f64>) {
+        if let Some(seat) = self.chips.get_mut(chip.0 as usize) {
+            seat.loss = share;
         }
     }
 
@@ -345,7 +354,7 @@ impl Medium {
         if snr < flight.tuning.floor_db() {
             return self.miss(chip, frame, Reason::Weak, now);
         }
-        if self.ether.is_lost(&flight, place) {
+        if self.ether.is_lost(&flight, place, seat.loss) {
             return self.miss(chip, frame, Reason::Chance, now);
         }
         if let Some((other, _)) = seat.lock {

@@ -1,7 +1,10 @@
 //! Commands that lora-phy does not use, or not in this way: bytes in, bytes and pins out.
 
 use super::bench::{MANNER, pair, radio};
-use kengele::sim::air::{Air, Chip, ChipKind, Conditions, Pins, Position, Reason, What, socket};
+use crate::dice::Dice;
+use kengele::sim::air::{
+    Air, Chip, ChipKind, Conditions, Pins, Position, Reason, What, socket, sx126x,
+};
 use lora_phy::RxMode;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -169,6 +172,49 @@ async fn reception_that_begins_anew_lets_a_frame_go() {
         })
         .collect();
     assert_eq!(lost, [Reason::Left, Reason::Late]);
+}
+
+/// Ten thousand transfers of any bytes, most of which begin like a command, while time goes on and another chip sends: nothing
+/// panics, nothing hangs, and after a reset the chip works.
+#[test]
+fn no_bytes_bring_a_chip_down() {
+    for seed in 0..4 {
+        println!("seed {seed}");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(hostile(seed));
+    }
+}
+
+async fn hostile(seed: u64) {
+    let mut dice = Dice::seeded(seed);
+    let air = Air::seeded(seed);
+    let other = bare(&air, 50.0).await;
+    for kind in [ChipKind::Sx1262, ChipKind::Sx1276] {
+        let chip = air.chip(kind, Position::default());
+        for round in 0..10_000 {
+            let mut bytes: Vec<u8> =
+                (0..dice.below(12)).map(|_| dice.below(256).to_le_bytes()[0]).collect();
+            if let Some(first) = bytes.first_mut()
+                && kind == ChipKind::Sx1262
+                && dice.chance(900)
+            {
+                *first = sx126x::COMMANDS[dice.index(sx126x::COMMANDS.len())].opcode;
+            }
+            assert_eq!(chip.transfer(&bytes).len(), bytes.len());
+            if dice.chance(100) {
+                air.sleep(Duration::from_millis(dice.below(200))).await;
+            }
+            if round % 500 == 0 && !other.pins().busy {
+                assert_eq!(other.transfer(&[0x83, 0, 0, 0]).len(), 4);
+            }
+        }
+        let mut host = radio(&chip, false).await.unwrap();
+        host.send(MANNER, b"still here").await.unwrap();
+    }
 }
 
 async fn read(stream: &mut UnixStream) -> (u8, Vec<u8>) {

@@ -222,6 +222,30 @@ async fn chance_takes_the_share_that_it_is_given() {
 }
 
 #[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn one_way_may_be_bad_while_the_other_is_good() {
+    let air = Air::seeded(1);
+    let ((mut a, one), (mut b, _)) = pair(&air, SX1262, 100.0).await;
+    one.set_loss(Some(1.0));
+    assert!(pass(&mut a, &mut b, MANNER, MANNER, b"level").await.is_some());
+    assert!(pass(&mut b, &mut a, MANNER, MANNER, b"siren").await.is_none());
+    assert_eq!(reasons(&air, &one), [Reason::Chance]);
+    one.set_loss(None);
+    assert!(pass(&mut b, &mut a, MANNER, MANNER, b"siren").await.is_some());
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn damage_may_slip_through_the_checksum() {
+    let air = Air::new(1, Conditions { undetected: 1.0, ..Conditions::default() }, 1.0);
+    let ((mut a, _), (mut b, other)) = pair(&air, SX1262, 100.0).await;
+    let frame = pass(&mut a, &mut b, MANNER, MANNER, b"level 3.4").await.unwrap();
+    assert_ne!(frame.payload, b"level 3.4");
+    // GetStats counts one frame and no wrong checksum.
+    let stats = other.transfer(&[0x10, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(stats[2..6], [0, 1, 0, 0]);
+    assert_eq!(reasons(&air, &other), []);
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
 async fn a_chip_that_is_stopped_in_the_middle_is_heard_by_nobody() {
     let air = Air::seeded(1);
     let ((mut a, one), (mut b, other)) = pair(&air, SX1262, 100.0).await;
