@@ -93,7 +93,7 @@ pub const REGISTERS: &[(u8, u8)] = &[
     (MAX_PAYLOAD_LENGTH, 0xff),
     (0x24, 0x00),
     (FIFO_RX_BYTE, 0x00),
-    (MODEM_CONFIG_3, 0x04),
+    (MODEM_CONFIG_3, 0x00),
     (0x27, 0x00),
     (0x28, 0x00),
     (0x29, 0x00),
@@ -320,7 +320,8 @@ impl Sx127x {
     }
 
     fn set_mode(&mut self, value: u8, now: Duration) {
-        // LongRangeMode changes in sleep alone, or on the way into it; the bits of FSK below it are not kept.
+        // LongRangeMode changes in sleep alone, says §6.4. Common drivers set it in the very write that puts the chip to
+        // sleep, and chips take it.
         let settable = self.mode == Mode::Sleep || value.trailing_zeros() >= 3;
         let long_range = if settable { value & 0x80 } else { self.at(OP_MODE) & 0x80 };
         self.put(OP_MODE, long_range | (value & 0x78) | (self.at(OP_MODE) & 7));

@@ -79,6 +79,8 @@ const OLD_RESET_VALUES: &[(&str, u8, u8)] = &[
     ("RegPreambleLsb", 0x21, 0x08),
     ("RegPayloadLength", 0x22, 0x01),
     ("RegMaxPayloadLength", 0x23, 0xff),
+    ("RegModemConfig3", 0x26, 0x00),
+    ("RegDetectOptimize", 0x31, 0xc3),
     ("RegInvertIQ", 0x33, 0x27),
     ("RegDetectionThreshold", 0x37, 0x0a),
     ("RegSyncWord", 0x39, 0x12),
