@@ -22,6 +22,12 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+/// How often those who wait look whether the one who sleeps for all of them does so.
+const OVERSIGHT_EVERY: Duration = Duration::from_secs(1);
+
+/// How late that one may be.
+const OVERSIGHT_GRACE: Duration = Duration::from_millis(20);
+
 /// Where the switch of an antenna stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Switch {
@@ -205,9 +211,14 @@ impl Air {
         done
     }
 
-    /// Moves the air on until `changed` is told of: by others, or by whoever sleeps for all.
+    /// Moves the air on until it is dropped: one of all who wait sleeps for all of them. Returns when that one does not, because
+    /// its own future is kept and not polled.
     async fn drive(&self) {
-        let _turn = self.0.driver.lock().await;
+        let _turn = tokio::select! {
+            biased;
+            turn = self.0.driver.lock() => turn,
+            () = self.overdue() => return,
+        };
         loop {
             let sooner = self.0.sooner.notified();
             tokio::pin!(sooner);
@@ -219,6 +230,28 @@ impl Air {
                         biased;
                         () = tokio::time::sleep(wait) => {}
                         () = sooner => {}
+                    }
+                }
+                None => sooner.await,
+            }
+        }
+    }
+}
+
+impl Air {
+    /// Waits until something should have been done for a while.
+    async fn overdue(&self) {
+        loop {
+            let sooner = self.0.sooner.notified();
+            tokio::pin!(sooner);
+            sooner.as_mut().enable();
+            let deadline = locked(&self.0.medium).deadline();
+            match deadline {
+                Some(at) => {
+                    let wait = self.real(at.saturating_sub(self.now()));
+                    tokio::time::sleep(wait.min(OVERSIGHT_EVERY) + OVERSIGHT_GRACE).await;
+                    if locked(&self.0.medium).deadline().is_some_and(|at| at <= self.now()) {
+                        return;
                     }
                 }
                 None => sooner.await,

@@ -277,6 +277,21 @@ async fn a_chip_that_is_stopped_in_the_middle_is_heard_by_nobody() {
     assert!(told.airtime < Duration::from_millis(150), "{told:?}");
 }
 
+/// A future that waits for one chip, kept aside while another chip works, holds nobody up.
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn a_host_that_is_kept_waiting_does_not_stop_the_air() {
+    let air = Air::seeded(1);
+    let ((mut a, _), (mut b, _)) = pair(&air, SX1262, 100.0).await;
+    b.prepare(MANNER, RxMode::Continuous).await.unwrap();
+    let hear = b.hear(MANNER);
+    tokio::pin!(hear);
+    let early = tokio::time::timeout(Duration::from_secs(1), hear.as_mut()).await;
+    assert!(early.is_err());
+    let sent = tokio::time::timeout(Duration::from_secs(30), a.send(MANNER, b"level 3.4")).await;
+    assert_eq!(sent, Ok(Ok(())));
+    assert_eq!(hear.await.unwrap().payload, b"level 3.4");
+}
+
 const NODES: u32 = 300;
 
 /// Three hundred nodes of both families that report once in half a minute for two minutes, unsynchronised, to one
