@@ -8,3 +8,4 @@ pub mod node;
 pub mod carrier;
 pub mod modem;
 pub mod provider;
+pub mod air;

@@ -9,6 +9,7 @@
     reason = "what must hold fails the test where it does not"
 )]
 
+mod air;
 mod channels;
 mod command_line;
 mod config;
