@@ -45,4 +45,3 @@ pub use session::{
 };
 pub use state::{READINGS_REMEMBERED, STATE_BYTES_MAX, State, StateError};
 pub use window::WINDOW;
-
