@@ -3,6 +3,7 @@
 use super::buffer::Buffer;
 use super::key::{Keys, LinkKey};
 use aes::Aes128;
+use ccm::aead::array::ArraySize;
 use ccm::aead::{AeadInOut, KeyInit, Tag};
 use ccm::consts::{U6, U8, U13};
 use ccm::{Ccm, TagSize};
@@ -187,17 +188,33 @@ pub fn parse(bytes: &[u8]) -> Result<Parts<'_>, FrameError> {
 }
 
 impl Parts<'_> {
-    /// Returns the payload if the frame was sealed with these keys under this counter.
-    pub(super) fn open(&self, keys: &Keys, counter: u32) -> Option<Payload> {
+    /// Returns the first of these counters under which the frame was sealed with these keys, and the payload.
+    pub(super) fn open(
+        &self,
+        keys: &Keys,
+        counters: impl Iterator<Item = u32>,
+    ) -> Option<(u32, Payload)> {
+        match self.direction {
+            Direction::Up => self.open_by(&cipher::<U6>(&keys.up), keys, counters),
+            Direction::Down => self.open_by(&cipher::<U8>(&keys.down), keys, counters),
+        }
+    }
+
+    fn open_by<M: ArraySize + TagSize>(
+        &self,
+        cipher: &Cipher<M>,
+        keys: &Keys,
+        mut counters: impl Iterator<Item = u32>,
+    ) -> Option<(u32, Payload)> {
         let first = *self.header.first()?;
-        let nonce = nonce(first, keys, counter);
-        let mut payload = Payload::of(self.ciphertext).ok()?;
-        let bytes = payload.as_mut_slice();
-        let opened = match self.direction {
-            Direction::Up => open::<U6>(&keys.up, &nonce, self.header, bytes, self.tag),
-            Direction::Down => open::<U8>(&keys.down, &nonce, self.header, bytes, self.tag),
-        };
-        opened.then_some(payload)
+        let tag = Tag::<Cipher<M>>::try_from(self.tag).ok()?;
+        counters.find_map(|counter| {
+            let nonce = nonce(first, keys, counter).into();
+            let mut payload = Payload::of(self.ciphertext).ok()?;
+            let bytes = payload.as_mut_slice().into();
+            cipher.decrypt_inout_detached(&nonce, self.header, bytes, &tag).ok()?;
+            Some((counter, payload))
+        })
     }
 }
 
@@ -238,28 +255,21 @@ fn nonce(first: u8, keys: &Keys, counter: u32) -> [u8; 13] {
     [first, n0, n1, n2, n3, d0, d1, e0, e1, c0, c1, c2, c3]
 }
 
-fn close<M>(
+type Cipher<M> = Ccm<Aes128, M, U13>;
+
+fn cipher<M: ArraySize + TagSize>(key: &LinkKey) -> Cipher<M> {
+    Cipher::<M>::new(&(*key.bytes()).into())
+}
+
+fn close<M: ArraySize + TagSize>(
     key: &LinkKey,
     nonce: &[u8; 13],
     aad: &[u8],
     bytes: &mut [u8],
-) -> Tag<Ccm<Aes128, M, U13>>
-where
-    M: ccm::aead::array::ArraySize + TagSize,
-{
-    Ccm::<Aes128, M, U13>::new(&(*key.bytes()).into())
+) -> Tag<Cipher<M>> {
+    cipher::<M>(key)
         .encrypt_inout_detached(&(*nonce).into(), aad, bytes.into())
         .expect("a payload of 243 bytes is below CCM's 65,535 with L = 2")
-}
-
-fn open<M>(key: &LinkKey, nonce: &[u8; 13], aad: &[u8], bytes: &mut [u8], tag: &[u8]) -> bool
-where
-    M: ccm::aead::array::ArraySize + TagSize,
-{
-    let Ok(tag) = Tag::<Ccm<Aes128, M, U13>>::try_from(tag) else { return false };
-    Ccm::<Aes128, M, U13>::new(&(*key.bytes()).into())
-        .decrypt_inout_detached(&(*nonce).into(), aad, bytes.into(), &tag)
-        .is_ok()
 }
 
 impl fmt::Display for FrameError {

@@ -18,8 +18,8 @@ pub struct Address {
 
 impl Address {
     const fn bytes(self) -> [u8; 6] {
-        let ([a, b, c, d], [e, f]) = (self.net.to_be_bytes(), self.node.to_be_bytes());
-        [a, b, c, d, e, f]
+        let ([n0, n1, n2, n3], [d0, d1]) = (self.net.to_be_bytes(), self.node.to_be_bytes());
+        [n0, n1, n2, n3, d0, d1]
     }
 }
 

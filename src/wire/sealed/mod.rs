@@ -45,3 +45,6 @@ pub use session::{
 };
 pub use state::{READINGS_REMEMBERED, STATE_BYTES_MAX, State, StateError};
 pub use window::WINDOW;
+
+#[cfg(test)]
+mod tests;

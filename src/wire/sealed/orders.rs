@@ -249,11 +249,16 @@ impl Orders {
         end: End,
         endings: &mut Endings,
     ) {
-        for slot in &mut self.waiting {
-            if let Some(waiting) = slot.take_if(|waiting| ends(waiting)) {
-                endings.add(waiting, end);
+        let mut left = [None; ORDERS_MAX];
+        let mut free = left.iter_mut();
+        for waiting in self.waiting.iter().flatten() {
+            if ends(waiting) {
+                endings.add(*waiting, end);
+            } else if let Some(slot) = free.next() {
+                *slot = Some(*waiting);
             }
         }
+        self.waiting = left;
     }
 }
 

@@ -274,16 +274,14 @@ impl Peer {
         let keys = if with_offered { self.offered } else { Some(self.current) };
         let keys = keys.ok_or(Refusal::OtherEpoch)?;
         let candidates = self.state.window.candidates(parts.counter_low, UP_BITS);
-        let open = |counter: Option<u32>| Some((counter?, parts.open(&keys, counter?)?));
-        let believed = (0..TURNS_BELIEVED).find_map(|turns| open(candidates.ahead(turns)));
-        if let Some((counter, payload)) = believed {
+        let ahead = |turns: core::ops::Range<u64>| turns.map_while(|t| candidates.ahead(t));
+        if let Some((counter, payload)) = parts.open(&keys, ahead(0..TURNS_BELIEVED)) {
             return Ok(Opened { counter, payload, with_offered });
         }
-        if open(candidates.behind()).is_some() {
+        if parts.open(&keys, candidates.behind().into_iter()).is_some() {
             return Err(Refusal::TooOld);
         }
-        let gap =
-            (TURNS_BELIEVED..TURNS_KNOWN).any(|turns| open(candidates.ahead(turns)).is_some());
+        let gap = parts.open(&keys, ahead(TURNS_BELIEVED..TURNS_KNOWN)).is_some();
         Err(if gap { Refusal::Gap } else { Refusal::Tag })
     }
 

@@ -330,12 +330,11 @@ impl Session {
     /// Finds the counter under which a frame opens.
     fn find(&self, parts: &Parts<'_>, keys: &Keys) -> Result<(u32, frame::Payload), Refusal> {
         let candidates = self.down.candidates(parts.counter_low, DOWN_BITS);
-        let open = |counter: u32| Some((counter, parts.open(keys, counter)?));
-        let ahead = (0..DOWN_TURNS).map_while(|turns| candidates.ahead(turns)).find_map(open);
-        if let Some(found) = ahead {
+        let ahead = (0..DOWN_TURNS).map_while(|turns| candidates.ahead(turns));
+        if let Some(found) = parts.open(keys, ahead) {
             return Ok(found);
         }
-        let behind = candidates.behind().and_then(open);
+        let behind = parts.open(keys, candidates.behind().into_iter());
         Err(if behind.is_some() { Refusal::TooOld } else { Refusal::Tag })
     }
 
