@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::{env, fs};
 
-/// Flash and memory of an nRF52840; the last four pages of flash are the node's journal (`src/flash.rs`).
+/// Flash and memory of an nRF52840; the last 17 pages of flash are the node's journal and its code (`src/flash.rs`).
 const MEMORY: &str = "\
 MEMORY
 {
-  FLASH : ORIGIN = 0x00000000, LENGTH = 1024K - 16K
+  FLASH : ORIGIN = 0x00000000, LENGTH = 1024K - 68K
   RAM : ORIGIN = 0x20000000, LENGTH = 256K
 }
 ";

@@ -62,6 +62,7 @@ pub(crate) fn provisioning() -> Provisioning {
     }
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "each is one fault that a test turns on")]
 pub(crate) struct World {
     plan: Plan<'static>,
     app: Option<App<'static, Flash>>,
@@ -207,9 +208,9 @@ impl World {
 
     /// Lets time pass, to a second since the world began.
     pub(crate) fn run_until(&mut self, until_s: u64) {
-        let until_ms = (until_s + 5_000) * 1000;
-        while self.now_ms < until_ms {
-            self.step(until_ms);
+        let end_ms = (until_s + 5_000) * 1000;
+        while self.now_ms < end_ms {
+            self.step(end_ms);
         }
     }
 

@@ -1,23 +1,11 @@
 //! The journal keeps what it was given, wherever the supply fails.
 
+use kengele_field_node::dice::Dice;
 use kengele_field_node::flash::MemoryFlash;
 use kengele_field_node::journal::{Journal, Note, Place, REPORT_MAX};
 use std::collections::BTreeMap;
 
 type Flash = MemoryFlash<4, 256>;
-
-/// SplitMix64: <https://prng.di.unimi.it/splitmix64.c>.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % bound
-    }
-}
 
 fn all<F: kengele_field_node::flash::Flash>(journal: &mut Journal<F>) -> Vec<(Place, Vec<u8>)> {
     let mut found = Vec::new();
@@ -58,7 +46,7 @@ fn a_full_ring_drops_the_oldest_and_counts_them() {
     assert_eq!(journal.dropped() as usize + left.len(), 500);
     assert!(left.len() > 20, "{}", left.len());
     assert_eq!(left.last().unwrap().1, 499_u16.to_le_bytes());
-    assert_eq!(left[0].1, (500 - left.len() as u16).to_le_bytes());
+    assert_eq!(left[0].1, (500 - u16::try_from(left.len()).unwrap()).to_le_bytes());
     assert_eq!(
         (journal.note(Note::Link), journal.note(Note::Settings)),
         (&b"who I am"[..], &[77][..])
@@ -90,33 +78,44 @@ fn wherever_the_supply_fails_nothing_else_is_lost() {
     }
 }
 
+fn byte(dice: &mut Dice) -> u8 {
+    u8::try_from(dice.below(256)).unwrap()
+}
+
+fn length(dice: &mut Dice) -> usize {
+    usize::try_from(dice.below(40)).unwrap()
+}
+
+fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap()
+}
+
 fn round(seed: u64) {
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let mut journal = Journal::open(Flash::default()).unwrap();
     let mut model = Model::default();
     let mut pushed = 0_u32;
     for _ in 0..6 {
         let mut flash = journal.into_flash();
-        flash.fail_after(Some(1 + dice.below(160) as u32));
+        flash.fail_after(Some(1 + dice.below(160)));
         // The supply may fail while the journal is opened, too.
-        journal = match Journal::open(flash.clone()) {
-            Ok(journal) => journal,
-            Err(_) => {
-                flash.fail_after(None);
-                let mut flash = Journal::open(flash).unwrap().into_flash();
-                flash.fail_after(Some(1 + dice.below(160) as u32));
-                Journal::open(flash).unwrap()
-            }
+        journal = if let Ok(journal) = Journal::open(flash.clone()) {
+            journal
+        } else {
+            flash.fail_after(None);
+            let mut flash = Journal::open(flash).unwrap().into_flash();
+            flash.fail_after(Some(1 + dice.below(160)));
+            Journal::open(flash).unwrap()
         };
         let doubt = loop {
             let mut doubt = model.clone();
             let result = match dice.below(6) {
                 0 => {
-                    doubt.link = vec![dice.below(256) as u8; dice.below(40) as usize];
+                    doubt.link = vec![byte(&mut dice); length(&mut dice)];
                     journal.put(Note::Link, &doubt.link)
                 }
                 1 => {
-                    doubt.settings = dice.below(1 << 40).to_le_bytes().to_vec();
+                    doubt.settings = dice.below(u32::MAX).to_le_bytes().to_vec();
                     journal.put(Note::Settings, &doubt.settings)
                 }
                 2 => match model.waiting.iter().next().map(|(n, place)| (*n, *place)) {
@@ -132,7 +131,7 @@ fn round(seed: u64) {
                 },
                 _ => {
                     let mut report = pushed.to_le_bytes().to_vec();
-                    report.resize(4 + dice.below(16) as usize, 0xAA);
+                    report.resize(4 + length(&mut dice) / 2, 0xAA);
                     pushed += 1;
                     journal.push(&report).map(|place| {
                         doubt.waiting.insert(pushed - 1, place);
@@ -181,7 +180,7 @@ fn round(seed: u64) {
         model = Model {
             link: journal.note(Note::Link).to_vec(),
             settings: journal.note(Note::Settings).to_vec(),
-            gone: (pushed as usize - found.len() - dropped) as u32,
+            gone: pushed - count(found.len()) - journal.dropped(),
             waiting: found,
         };
     }

@@ -1,19 +1,16 @@
 //! The node's logic against the gateway's end of the link, in virtual time, with losses and losses of power.
 
-mod world;
-
+use crate::world::{Flash, World, plan, provisioning};
 use kengele_field_node::event::{Action, Event};
 use kengele_field_node::flash::MemoryFlash;
 use kengele_field_node::plan::{Confirm, Listening, Siren};
-use kengele_field_node::sealed::{Boot, End, Kind, Order, Value};
-use world::{World, plan, provisioning};
+use kengele_field_node::sealed::{Boot, End, Kind, Order, Reading, Value};
 
 const DAY_S: u64 = 86_400;
 
 #[test]
 fn a_node_that_was_never_provisioned_says_so() {
-    let started =
-        kengele_field_node::app::App::start(plan(), world::Flash::default(), Boot::PowerOn, 1);
+    let started = kengele_field_node::app::App::start(plan(), Flash::default(), Boot::PowerOn, 1);
     assert!(matches!(started, Err(kengele_field_node::app::StartError::NotProvisioned(_))));
 }
 
@@ -50,7 +47,7 @@ fn rain_is_added_up_between_reports_and_much_of_it_is_an_alarm() {
     let told = |world: &World| -> i32 {
         let rain = world.readings.values().map(|reading| match reading.values[2] {
             Value::Milli(rain_um) => rain_um,
-            _ => 0,
+            Value::Missing | Value::Above | Value::Below | Value::Faulty => 0,
         });
         rain.sum()
     };
@@ -86,6 +83,20 @@ fn what_nobody_heard_is_kept_and_told_later_with_its_age() {
     assert!(*late > 5 * 3_600, "{late}");
     assert!(world.errors_min.len() > 40);
     assert!(world.errors_min.iter().all(|error| error.abs() <= 1), "{:?}", world.errors_min);
+}
+
+#[test]
+fn a_reading_from_before_a_loss_of_power_says_so() {
+    let mut world = World::new(14, plan());
+    world.deaf = true;
+    world.run_until(2_000);
+    world.reboot(Boot::PowerOn);
+    world.deaf = false;
+    world.run_until(world.now_s() + 3_000);
+    let (before, after): (Vec<&Reading>, Vec<&Reading>) =
+        world.readings.values().partition(|reading| reading.before_restart);
+    assert!(before.len() >= 3 && after.len() >= 4, "{} {}", before.len(), after.len());
+    assert!(before.iter().max_by_key(|r| r.id).unwrap().id < after[0].id);
 }
 
 #[test]
@@ -197,9 +208,10 @@ fn no_order_keeps_a_siren_on_beyond_its_longest_time() {
         world.order(Order::SirenOn { seconds: 65_535 });
         world.run_until(world.now_s() + 10);
     }
-    assert!(world.longest_s() <= 181, "{}", world.longest_s());
     world.run_until(world.now_s() + 3_600);
     assert!(!world.relay);
+    let longest_s = world.longest_s();
+    assert!((175..=181).contains(&longest_s), "{longest_s}");
     world.order(Order::SirenTest { seconds: 600 });
     world.run_until(world.now_s() + 20);
     assert!(!world.relay);
@@ -221,7 +233,7 @@ fn a_siren_is_silent_after_a_loss_of_power() {
 fn the_first_action_of_a_siren_opens_the_relay() {
     let mut plan = plan();
     plan.siren = Some(Siren { on_s_max: 180, test_s_max: 5 });
-    let flash = kengele_field_node::app::App::provision(world::Flash::default(), &provisioning());
+    let flash = kengele_field_node::app::App::provision(Flash::default(), &provisioning());
     let mut app =
         kengele_field_node::app::App::start(plan, flash.unwrap(), Boot::PowerOn, 1).unwrap();
     assert_eq!(app.handle(Event::Started, 0), Action::Switch { on: false });
@@ -254,7 +266,7 @@ fn whatever_is_lost_no_counter_comes_twice_and_nothing_acknowledged_is_missing()
             let words = 1 + world.dice.below(400);
             world.cut_after(words);
             let until = world.now_s() + 600 + u64::from(world.dice.below(9_000));
-            world.level_mm = 1_000 + i32::try_from(round).unwrap() * 40;
+            world.level_mm = 1_000 + round * 40;
             world.run_until(until);
             world.reboot(Boot::BrownOut);
         }
@@ -267,7 +279,7 @@ fn whatever_is_lost_no_counter_comes_twice_and_nothing_acknowledged_is_missing()
         assert!(acked <= heard, "{said}: {acked} let go of, {heard} at the gateway");
         // A record that was cut off may have lost its reading, or its being let go of: one a cut.
         assert!(acked + 2 * 8 >= heard, "{said}: {acked} let go of, {heard} at the gateway");
-        assert!(world.nonces.len() > 100, "{said}: {}", world.nonces.len());
+        assert!(world.nonces.len() > 50, "{said}: {}", world.nonces.len());
         assert!(!world.nonce_twice, "{said}: a counter came twice");
     }
 }

@@ -54,7 +54,9 @@ const FILTER: Filter =
 
 fn filtered(raws: &[Raw]) -> Value {
     let mut samples = Samples::default();
-    raws.iter().for_each(|raw| samples.push(*raw, &FILTER));
+    for raw in raws {
+        samples.push(*raw, &FILTER);
+    }
     samples.value(&FILTER)
 }
 
@@ -127,7 +129,9 @@ fn an_echo_is_a_distance_by_the_airs_temperature() {
 #[test]
 fn a_bouncing_contact_counts_once() {
     let mut bucket = Bucket::default();
-    [1_000, 1_002, 1_009, 2_400, 2_401].into_iter().for_each(|ms| bucket.close(ms));
+    for ms in [1_000, 1_002, 1_009, 2_400, 2_401] {
+        bucket.close(ms);
+    }
     assert_eq!(bucket.take(), 2);
     assert_eq!(bucket.take(), 0);
 }
@@ -149,8 +153,7 @@ fn word(value: u16) -> [u8; 3] {
 }
 
 fn answer(temperature: u16, humidity: u16) -> [u8; 6] {
-    let ([a, b, c], [d, e, f]) = (word(temperature), word(humidity));
-    [a, b, c, d, e, f]
+    [word(temperature), word(humidity)].concat().try_into().unwrap()
 }
 
 #[test]
