@@ -26,6 +26,7 @@ mod network_servers;
 mod observed;
 mod outbox_search;
 mod peers;
+mod radio_search;
 mod scenarios;
 mod sms_codec;
 mod tidy;

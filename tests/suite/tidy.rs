@@ -143,6 +143,25 @@ fn fenced_crates_stay_behind_their_fences() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+/// The radio link is part of the nodes' firmware, too, which has neither heap nor operating system.
+#[test]
+fn the_radio_link_needs_nothing_but_core() {
+    let mut faults = Vec::new();
+    for (file, text) in read("src/wire/sealed") {
+        if file.starts_with("src/wire/sealed/tests/") {
+            continue;
+        }
+        for (number, line) in code(&text) {
+            for name in ["std::", "alloc::", "crate::", "thiserror", "Vec<", "String", "format!"] {
+                if line.contains(name) {
+                    faults.push(format!("{file}:{number}: the radio link may not name {name}"));
+                }
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
 #[test]
 fn files_are_short() {
     let all = read("src").into_iter().chain(read("tests"));

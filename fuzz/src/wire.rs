@@ -1,0 +1,10 @@
+//! Foreign formats: those that are fuzzed, and what they need.
+
+#[path = "../../src/wire/gsm7/mod.rs"]
+pub mod gsm7;
+#[path = "../../src/wire/tpdu/mod.rs"]
+pub mod tpdu;
+#[path = "../../src/wire/lorawan/mod.rs"]
+pub mod lorawan;
+#[path = "../../src/wire/sealed/mod.rs"]
+pub mod sealed;
