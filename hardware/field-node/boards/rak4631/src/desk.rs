@@ -23,7 +23,7 @@ use kengele_field_node::sensor::ultrasonic::{SerialRanger, level};
 /// Tips of the bucket since the last measurement.
 pub(crate) static TIPS: Mutex<Cell<u32>> = Mutex::new(Cell::new(0));
 
-/// A HRXL-MaxSonar-WR is ready 160 ms after its power, and measures every 134 ms: data sheet, "Power-Up Timing".
+/// A HRXL-MaxSonar-WR is ready 160 ms after its power, and measures every 148 ms: data sheet, sensor timing.
 const RANGER_START_MS: u64 = 200;
 /// After so long a silent ranger is given up.
 const RANGER_MS_MAX: u64 = 2_500;

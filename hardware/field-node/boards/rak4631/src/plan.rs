@@ -17,13 +17,13 @@ pub(crate) const TEMPERATURE: usize = 2;
 pub(crate) const HUMIDITY: usize = 3;
 pub(crate) const BATTERY: usize = 4;
 
-/// Level to 16 m by 1 mm, rain to 101 mm by 0.2 mm, air by 0.1 °C and 1 %, battery by 20 mV: 47 bits.
+/// Quantities by their codes in `docs/formats/wf1.md`. Level to 14 m by 1 mm, rain to 101 mm by 0.2 mm, air by 0.1 °C and 1 %, battery by 20 mV: 47 bits.
 const FIELDS: [Field; 5] = [
-    Field { quantity: 0, min_milli: -2_000, step_milli: 1, bits: 14 },
-    Field { quantity: 2, min_milli: 0, step_milli: 200, bits: 9 },
-    Field { quantity: 3, min_milli: -30_000, step_milli: 100, bits: 10 },
-    Field { quantity: 4, min_milli: 0, step_milli: 1_000, bits: 7 },
-    Field { quantity: 20, min_milli: 2_500, step_milli: 20, bits: 7 },
+    Field { quantity: 1, min_milli: -2_000, step_milli: 1, bits: 14 },
+    Field { quantity: 3, min_milli: 0, step_milli: 200, bits: 9 },
+    Field { quantity: 4, min_milli: -30_000, step_milli: 100, bits: 10 },
+    Field { quantity: 5, min_milli: 0, step_milli: 1_000, bits: 7 },
+    Field { quantity: 21, min_milli: 2_500, step_milli: 20, bits: 7 },
 ];
 
 const FILTERS: [Filter; 5] = [
