@@ -28,6 +28,7 @@ mod signal;
 mod texts;
 mod topic;
 
+pub use amount::span_as_written;
 pub use diagnostic::{Diagnostic, Severity, Source};
 pub use estimate::telling_time;
 pub use files::read_sources;
