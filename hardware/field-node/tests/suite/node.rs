@@ -284,6 +284,28 @@ fn whatever_is_lost_no_counter_comes_twice_and_nothing_acknowledged_is_missing()
     }
 }
 
+/// Power fails between any two things that a node does, again and again.
+#[test]
+fn a_loss_of_power_at_any_step_repeats_no_counter_and_loses_no_reading_that_was_kept() {
+    for step in 1..=400 {
+        let mut world = World::new(u64::from(step), plan());
+        world.loss_percent = 20;
+        for _ in 0..4 {
+            world.run_steps(step);
+            world.reboot(Boot::BrownOut);
+        }
+        let waiting = u64::from(world.app().waiting());
+        let (acked, heard) = (world.acked, world.readings.len() as u64);
+        world.loss_percent = 0;
+        world.run_until(world.now_s() + 4 * 3_600);
+        assert!(!world.nonce_twice, "step {step}: a counter came twice");
+        assert_eq!(world.app().waiting(), 0, "step {step}");
+        // All that was kept is there in the end, and what is made since.
+        let told = world.readings.len() as u64;
+        assert!(acked <= heard && told >= acked + waiting, "step {step}: {told} {acked} {waiting}");
+    }
+}
+
 /// The same flash as in the world, to show that the type is free.
 #[test]
 fn pages_and_their_size_are_the_boards_own() {

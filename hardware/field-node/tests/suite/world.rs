@@ -214,6 +214,13 @@ impl World {
         }
     }
 
+    /// Does so many things, however long they take.
+    pub(crate) fn run_steps(&mut self, steps: u32) {
+        for _ in 0..steps {
+            self.step(u64::MAX);
+        }
+    }
+
     fn step(&mut self, until_ms: u64) {
         let mut heard = None;
         let mut measured = Measured::default();

@@ -1,4 +1,4 @@
-//! What this node is: change it for the place, build, and give the gateway the same fields (`[node.NAME.link]`).
+//! What this node is: change it for the place, build, and give the gateway the same fields.
 
 use kengele_field_node::airtime::Modulation;
 use kengele_field_node::filter::{Filter, Gather};
