@@ -22,17 +22,30 @@ pub enum Mode {
     Sampled(u32, u32),
 }
 
+/// Why nothing was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unheard {
+    /// Nobody spoke.
+    Nothing,
+    /// The radio failed.
+    Failed,
+}
+
 /// A radio that is set to the node's channel.
 pub trait Radio {
     /// Sends a frame, if nobody else is on the air.
     fn transmit(&mut self, frame: &[u8]) -> impl Future<Output = Result<(), NotSent>>;
 
-    /// Waits for a frame; returns its length, or nothing if none came or the radio failed.
+    /// Waits for a frame; returns its length.
     ///
     /// # Cancel safety
     ///
     /// It may be dropped while it waits; then the radio must be put to sleep before anything else.
-    fn listen(&mut self, mode: Mode, into: &mut [u8]) -> impl Future<Output = Option<usize>>;
+    fn listen(
+        &mut self,
+        mode: Mode,
+        into: &mut [u8],
+    ) -> impl Future<Output = Result<usize, Unheard>>;
 
     /// Puts it to sleep.
     fn sleep(&mut self) -> impl Future<Output = ()>;
@@ -105,7 +118,7 @@ impl<RK: RadioKind, DLY: DelayNs> Radio for Driver<RK, DLY> {
         }
     }
 
-    async fn listen(&mut self, mode: Mode, into: &mut [u8]) -> Option<usize> {
+    async fn listen(&mut self, mode: Mode, into: &mut [u8]) -> Result<usize, Unheard> {
         let mode = match mode {
             Mode::Window(symbols) => RxMode::Single(symbols),
             Mode::Always => RxMode::Continuous,
@@ -114,7 +127,9 @@ impl<RK: RadioKind, DLY: DelayNs> Radio for Driver<RK, DLY> {
                 sleep_time: ticks(asleep_ms),
             }),
         };
-        self.hear(mode, into).await.ok().map(usize::from)
+        self.hear(mode, into).await.map(usize::from).map_err(|error| {
+            if error == RadioError::ReceiveTimeout { Unheard::Nothing } else { Unheard::Failed }
+        })
     }
 
     async fn sleep(&mut self) {

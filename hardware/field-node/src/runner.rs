@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::event::{Action, Event, Listen, Measured, NotSent};
 use crate::flash::Flash;
 use crate::plan::Plan;
-use crate::radio::{Mode, Radio};
+use crate::radio::{Mode, Radio, Unheard};
 use core::pin::pin;
 use core::task::Poll;
 
@@ -28,6 +28,9 @@ pub trait Board {
 
 /// The watchdog is fed at least so often, ms; a board gives it three times as long.
 pub const FEED_MS: u64 = 10_000;
+
+/// A radio that failed while it listened is begun again after so long, ms.
+const BEGIN_AGAIN_MS: u64 = 1_000;
 
 /// Lets a node live, for ever.
 pub async fn run<F: Flash>(
@@ -111,12 +114,18 @@ async fn listen(
             if let Poll::Ready(heard) = hears.as_mut().poll(context) {
                 return Poll::Ready(heard);
             }
-            over.as_mut().poll(context).map(|()| None)
+            over.as_mut().poll(context).map(|()| Err(Unheard::Nothing))
         })
         .await
     };
-    if heard.is_none() {
-        radio.sleep().await;
+    match heard {
+        Ok(length) => return Some(length),
+        Err(Unheard::Nothing) => radio.sleep().await,
+        Err(Unheard::Failed) => {
+            // Without the pause a siren whose radio is broken would ask it without end.
+            board.sleep_until(board.now_ms() + BEGIN_AGAIN_MS).await;
+            let _begun = radio.begin().await;
+        }
     }
-    heard
+    None
 }

@@ -33,6 +33,9 @@ const RETRIES_MAX_ALARM: u8 = 7;
 const WINDOW_EARLY_MS: u64 = 5;
 /// Symbols without a preamble after which a window closes: the eight of a preamble, and what the clocks differ.
 const WINDOW_SYMBOLS: u16 = 16;
+/// So long before the siren must fall silent nothing is begun that cannot be left, ms: a measurement, or a frame with its
+/// windows at the slowest setting.
+const SIREN_GUARD_MS: u64 = 10_000;
 /// After a start the first frame waits for up to so long, ms: power comes back to a whole village at once.
 const START_SPREAD_MS: u32 = 20_000;
 
@@ -303,6 +306,11 @@ impl<'a, F: Flash> App<'a, F> {
             self.relay_closed = self.siren.is_some();
             self.doing = Doing::Switching;
             return Action::Switch { on: self.relay_closed };
+        }
+        if let Some((_, until_ms)) = self.siren
+            && until_ms - now_ms <= SIREN_GUARD_MS
+        {
+            return self.rest(until_ms);
         }
         if now_ms >= self.sample_at_ms {
             let period_ms = u64::from(self.sample_s()) * 1000;

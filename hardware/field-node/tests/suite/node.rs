@@ -115,6 +115,16 @@ fn a_reading_leaves_the_store_only_when_the_gateway_has_it() {
 }
 
 #[test]
+fn an_acknowledgement_of_another_frame_settles_nothing() {
+    let mut world = World::new(15, plan());
+    world.acks_late = true;
+    world.run_until(3_600);
+    let kept = world.app().waiting();
+    assert!(kept >= 6, "{kept}");
+    assert_eq!(world.app().counters().acked, 0);
+}
+
+#[test]
 fn telemetry_that_is_not_to_be_confirmed_is_let_go_of_when_sent() {
     let mut unconfirmed = plan();
     unconfirmed.confirm = Confirm::Alarms;
@@ -202,7 +212,21 @@ fn a_siren_sounds_when_told_and_is_silent_when_told() {
 
 #[test]
 fn no_order_keeps_a_siren_on_beyond_its_longest_time() {
-    let mut world = siren_world(10);
+    for seed in 0..20 {
+        keep_on(seed);
+    }
+}
+
+fn keep_on(seed: u64) {
+    let mut plan = plan();
+    plan.listening = Listening::Always;
+    plan.siren = Some(Siren { on_s_max: 180, test_s_max: 5 });
+    // It has much to do meanwhile, and is slow.
+    plan.modulation.spreading_factor = 12;
+    plan.airtime_permille = 1_000;
+    (plan.sample_s, plan.interval_s) = (5, 10);
+    let mut world = World::new(seed, plan);
+    world.loss_percent = 20;
     world.run_until(100);
     for _ in 0..60 {
         world.order(Order::SirenOn { seconds: 65_535 });
@@ -211,7 +235,8 @@ fn no_order_keeps_a_siren_on_beyond_its_longest_time() {
     world.run_until(world.now_s() + 3_600);
     assert!(!world.relay);
     let longest_s = world.longest_s();
-    assert!((175..=181).contains(&longest_s), "{longest_s}");
+    assert!((175..=180).contains(&longest_s), "seed {seed}: {longest_s}");
+    world.loss_percent = 0;
     world.order(Order::SirenTest { seconds: 600 });
     world.run_until(world.now_s() + 20);
     assert!(!world.relay);

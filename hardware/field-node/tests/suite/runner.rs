@@ -6,7 +6,7 @@ use kengele_field_node::event::{Measured, NotSent};
 use kengele_field_node::filter::{Filter, Gather, Raw};
 use kengele_field_node::flash::MemoryFlash;
 use kengele_field_node::plan::{Confirm, Listening, Plan, Siren};
-use kengele_field_node::radio::{Mode, Radio};
+use kengele_field_node::radio::{Mode, Radio, Unheard};
 use kengele_field_node::runner::{Board, FEED_MS, run};
 use kengele_field_node::sealed::{
     Address, Boot, Epoch, Field, Kind, Listens, Now, Order, Peer, Profile, Provisioning, Root,
@@ -79,6 +79,7 @@ struct Air {
     reply: Option<Vec<u8>>,
     heard: Rc<RefCell<Vec<Kind>>>,
     fail_once: bool,
+    deaf_once: bool,
     begun: Rc<Cell<u32>>,
 }
 
@@ -95,11 +96,14 @@ impl Radio for Air {
         Ok(())
     }
 
-    async fn listen(&mut self, _: Mode, into: &mut [u8]) -> Option<usize> {
+    async fn listen(&mut self, _: Mode, into: &mut [u8]) -> Result<usize, Unheard> {
+        if std::mem::take(&mut self.deaf_once) {
+            return Err(Unheard::Failed);
+        }
         match self.reply.take() {
             Some(reply) => {
                 into[..reply.len()].copy_from_slice(&reply);
-                Some(reply.len())
+                Ok(reply.len())
             }
             // Nobody: for ever, so that the board's clock ends it.
             None => std::future::pending().await,
@@ -156,6 +160,7 @@ fn a_node_on_a_board_reports_obeys_and_feeds_its_watchdog() {
         reply: None,
         heard: Rc::clone(&heard),
         fail_once: true,
+        deaf_once: true,
         begun: Rc::clone(&begun),
     };
     let mut life = pin!(run(app, &plan, &mut desk, &mut air));
@@ -163,7 +168,7 @@ fn a_node_on_a_board_reports_obeys_and_feeds_its_watchdog() {
     while clock.0.get() < 3_600_000 {
         assert!(life.as_mut().poll(&mut context).is_pending());
     }
-    assert_eq!(begun.get(), 1, "the radio that failed was begun again");
+    assert_eq!(begun.get(), 2, "a radio that failed is begun again");
     assert_eq!(*relay.borrow(), [false, true, false]);
     let heard = heard.borrow();
     assert!(heard.contains(&Kind::Health), "{heard:?}");

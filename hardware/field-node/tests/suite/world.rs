@@ -81,6 +81,9 @@ pub(crate) struct World {
     pub(crate) acked: u64,
     pub(crate) deaf: bool,
     pub(crate) acks_lost: bool,
+    /// Whether each answer comes in the window of the next frame only.
+    pub(crate) acks_late: bool,
+    late: Option<Frame>,
     pub(crate) loss_percent: u64,
     pub(crate) relay: bool,
     relay_since_ms: Option<u64>,
@@ -123,6 +126,8 @@ impl World {
             acked: 0,
             deaf: false,
             acks_lost: false,
+            acks_late: false,
+            late: None,
             loss_percent: 0,
             relay: false,
             relay_since_ms: None,
@@ -316,7 +321,9 @@ impl World {
         if let Some(reply) = accepted.reply
             && !self.acks_lost
         {
-            self.down.push(reply.frame);
+            let frame = Some(reply.frame);
+            let now = if self.acks_late { std::mem::replace(&mut self.late, frame) } else { frame };
+            self.down.extend(now);
         }
     }
 
@@ -351,6 +358,11 @@ impl World {
             Some(frame) if !self.is_lost() => {
                 let air_us = self.plan.modulation.time_on_air_us(frame.len());
                 self.now_ms += air_us.div_ceil(1000);
+                if !is_window && self.now_ms > end_ms {
+                    // Its time was over in the middle of the frame.
+                    self.now_ms = end_ms;
+                    return true;
+                }
                 *heard = Some(frame);
                 true
             }
