@@ -15,4 +15,5 @@ pub mod at;
 pub mod http1;
 pub mod lorawan;
 pub mod sealed;
+pub mod sealed_quantity;
 pub mod semtech_udp;

@@ -27,6 +27,7 @@ mod observed;
 mod outbox_search;
 mod peers;
 mod radio_search;
+mod radio_vectors;
 mod scenarios;
 mod sms_codec;
 mod tidy;

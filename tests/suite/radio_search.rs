@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use world::{Size, Story, World, Wrong};
 
 /// Seeds that every run of the tests lives through; `KENGELE_SEEDS` asks for more.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 16;
 /// Seeds within which each planted bug must be caught.
 #[cfg(feature = "planted")]
 const SEEDS_TO_CATCH: u64 = 40;

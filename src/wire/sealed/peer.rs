@@ -173,6 +173,9 @@ struct Opened {
 
 impl Peer {
     /// Returns the node as it was left, or begins. A state of another provisioning is not taken over.
+    ///
+    /// Without its state, a node must be provisioned anew: its counters are forgotten, so that old frames would count again,
+    /// and the gateway would seal twice under one nonce.
     #[must_use]
     pub fn new(profile: Profile, state: Option<State>) -> Self {
         let state = state.filter(|state| state.provisioned == profile.epoch);
@@ -249,7 +252,7 @@ impl Peer {
         state.anchor = Some(anchor);
         state.heard_at_s = Some(now.s);
         state.orders.expire(now.s, &mut ended);
-        if freshness != Freshness::Fresh {
+        if freshness != Freshness::Fresh && self.profile.listens != Listens::Never {
             state.ask_for_proof(now.s, &mut ended);
         }
         let ack = parts.ack_wanted && !matches!(content, Content::Unreadable(_) | Content::Unknown);

@@ -1,6 +1,8 @@
 //! Deliberate faults, for the search to find. A build without the feature `planted` has none; a node's firmware has not
 //! even the feature.
 
+#![allow(unexpected_cfgs, reason = "the nodes' firmware does not know the feature")]
+
 /// One deliberate fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {

@@ -348,13 +348,13 @@ fn write_waiting(waiting: &Waiting, out: &mut Buffer<STATE_BYTES_MAX>) -> Result
 fn read_waiting(reader: &mut Reader<'_>) -> Option<Waiting> {
     let id = OrderId(reader.u32()?);
     let (code, seconds) = (reader.byte()?, reader.u16()?);
-    let order = match code {
-        1 => Order::SirenOn { seconds },
-        2 => Order::SirenOff,
-        3 => Order::SirenTest { seconds },
-        4 => Order::Interval { seconds },
-        5 => Order::Time,
-        6 => Order::Rekey { random: [0; 16] },
+    let order = match (code, seconds) {
+        (1, _) => Order::SirenOn { seconds },
+        (2, 0) => Order::SirenOff,
+        (3, _) => Order::SirenTest { seconds },
+        (4, _) => Order::Interval { seconds },
+        (5, 0) => Order::Time,
+        (6, 0) => Order::Rekey { random: [0; 16] },
         _ => return None,
     };
     let (expires_at_s, sends) = (reader.u64()?, reader.u16()?);

@@ -60,7 +60,7 @@ impl Node {
             interval_ms,
             cuts: 0,
             tries: 0,
-            cut_rate: dice.rate(200),
+            cut_rate: dice.rate(1000),
             listens_until_ms: 0,
             slots: [Vec::new(), Vec::new()],
             slot: 0,

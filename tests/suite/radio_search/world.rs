@@ -125,7 +125,7 @@ impl World {
             nodes.push((address, epoch, Node::drawn(address, epoch, size.interval_ms, &mut dice)));
         }
         let known = nodes.iter().map(|(address, epoch, node)| (*address, *epoch, node.always));
-        let gateway = Gateway::new(known, rate(400, &mut dice));
+        let gateway = Gateway::new(known, rate(1000, &mut dice));
         let mut world = Self {
             loss: rate(400, &mut dice),
             double: rate(200, &mut dice),

@@ -72,6 +72,21 @@ fn a_hundred_thousand_forged_frames_are_all_refused() {
     }
 }
 
+/// A find of the fuzzer: seconds of an order that has none were dropped in silence.
+#[test]
+fn a_stored_state_with_what_was_never_written_is_refused() {
+    let mut pair = Pair::new(Listens::Always);
+    pair.order(Order::SirenOff, 99);
+    let whole = pair.peer.state().to_bytes().to_vec();
+    let order = whole.len() - (4 + 1 + 2 + 8 + 2 + 1);
+    assert_eq!(whole[order + 4], 2, "the order's code");
+    for (place, byte) in [(order + 5, 1), (order + 4, 0), (order + 4, 7), (1, 2), (0, 9)] {
+        let mut bytes = whole.clone();
+        bytes[place] = byte;
+        assert!(State::from_bytes(&bytes).is_err(), "{byte} at {place}");
+    }
+}
+
 #[test]
 fn every_reason_has_its_own_name() {
     let names: std::collections::BTreeSet<_> = Refusal::ALL.iter().map(|r| r.name()).collect();

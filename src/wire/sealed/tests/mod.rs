@@ -1,5 +1,7 @@
 //! The link, by example, by chance, and against other people's numbers.
 
+#![allow(clippy::string_slice, reason = "codes and hexadecimal digits are ASCII")]
+
 mod vectors;
 mod window;
 mod report;
