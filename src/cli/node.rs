@@ -29,9 +29,9 @@ pub(crate) struct Battery {
     /// Reports so often
     #[arg(long, value_name = "SPAN", default_value = "10 min", value_parser = span)]
     interval: Duration,
-    /// Measures so often
-    #[arg(long, value_name = "SPAN", default_value = "2 min", value_parser = span)]
-    sample: Duration,
+    /// Measures so often [default: 2 min, or at each report]
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    sample: Option<Duration>,
     /// LoRa's spreading factor
     #[arg(long, value_name = "7..12", default_value_t = 9, value_parser = clap::value_parser!(u8).range(7..=12))]
     spreading_factor: u8,
@@ -99,14 +99,15 @@ pub(crate) fn run(node: &Node, style: Style) -> Result<(), Failure> {
 }
 
 fn battery(asked: &Battery, style: Style) -> Result<(), Failure> {
-    if asked.sample > asked.interval {
+    let sample = asked.sample.unwrap_or(Duration::from_mins(2).min(asked.interval));
+    if sample > asked.interval {
         let words = "--sample is longer than --interval; a node measures at least once a report";
         return Err(Failure::Usage(words.to_owned()));
     }
     let bandwidth_hz = asked.bandwidth.parse::<u32>().map_or(125_000, |khz| khz * 1000);
     let load = Load {
         interval: asked.interval,
-        sample: asked.sample,
+        sample,
         modulation: Modulation::Lora { spreading_factor: asked.spreading_factor, bandwidth_hz },
         power_dbm: asked.power,
         payload_bytes: usize::from(asked.payload),
