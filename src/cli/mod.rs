@@ -4,6 +4,7 @@ mod ask;
 mod daemon;
 mod decode;
 mod demo;
+mod node;
 mod people;
 mod print;
 mod replay;
@@ -99,6 +100,9 @@ enum Command {
     },
     /// Put changed rules in force without a restart, all or nothing
     Reload,
+    /// Field nodes with a LoRa radio: how long one lives on its cell
+    #[command(subcommand)]
+    Node(node::Node),
     /// List, add, remove, import and export recipients
     #[command(subcommand)]
     People(people::People),
@@ -168,6 +172,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
             ask::readings(&cli.config, ask::Wanted { node, quantity, from, until, last }, style)
         }
         Command::Reload => ask::reload(&cli.config, style),
+        Command::Node(command) => node::run(&command, style),
         Command::People(command) => people::run(&cli.config, command, style),
         Command::SendTest { to, text, channel } => {
             ask::send_test(&cli.config, to, text, channel, style)

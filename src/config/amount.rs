@@ -84,6 +84,15 @@ pub(super) fn duration(written: &str) -> Result<Duration, Complaint> {
     }
 }
 
+/// Reads a duration that stands on the command line, as the configuration's are written.
+///
+/// # Errors
+///
+/// Says what is wrong, and what to write.
+pub fn span_as_written(written: &str) -> Result<Duration, String> {
+    duration(written).map_err(|complaint| format!("{}; {}", complaint.message, complaint.help))
+}
+
 fn duration_unit(written: &str, unit: &str) -> Result<f64, Complaint> {
     if let Some((_, seconds)) = DURATION_UNITS.iter().find(|(symbol, _)| *symbol == unit) {
         return Ok(*seconds);

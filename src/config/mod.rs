@@ -29,6 +29,7 @@ mod siren;
 mod texts;
 mod topic;
 
+pub use amount::span_as_written;
 pub use diagnostic::{Diagnostic, Severity, Source};
 pub use estimate::telling_time;
 pub use files::read_sources;

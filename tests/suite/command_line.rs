@@ -91,6 +91,27 @@ fn the_exit_code_tells_a_bad_configuration_from_a_failure() {
 }
 
 #[test]
+fn a_nodes_battery_is_reckoned_as_a_table_and_for_machines() {
+    let folder = TempDir::new().unwrap();
+    let asked = ["node", "battery", "--spreading-factor", "9", "--interval", "10 min"];
+    let table = out(&ran(folder.path(), &asked));
+    for words in ["radio, sending", "asleep", "206 ms on the air", "18650", "Lasts: "] {
+        assert!(table.contains(words), "{words}: {table}");
+    }
+    let json = out(&ran(folder.path(), &[&asked[..], &["--loss", "0", "--json"]].concat()));
+    let budget: Value = serde_json::from_str(&json).unwrap();
+    let mut parts = budget["parts"].as_array().unwrap().iter();
+    let sending = parts.find(|part| part["part"] == "radio, sending").unwrap();
+    // 45 mA for 205.824 ms in 600 s.
+    assert!((sending["average_ua"].as_f64().unwrap() - 15.4368).abs() < 1e-6, "{budget}");
+    let wrong = ran(folder.path(), &["node", "battery", "--cell", "car"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(err(&wrong).contains("er34615"), "{}", err(&wrong));
+    let wrong = ran(folder.path(), &["node", "battery", "--interval", "10"]);
+    assert!(err(&wrong).contains("unit of time"), "{}", err(&wrong));
+}
+
+#[test]
 fn completions_are_written_for_every_shell() {
     let folder = TempDir::new().unwrap();
     for shell in ["bash", "zsh", "fish"] {
