@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     let field = Field { quantity: 1, min_milli: 0, step_milli: 5, bits: 12 };
     let schema = Schema::new(&[field]).expect("a field of 12 bits");
     let profile = Profile { address, epoch, listens: Listens::Always, schema };
-    let now = Now { s: 1000, unix_s: None };
+    let now = Now { s: 1000, unix_s: None, stores: true };
     let peer = Peer::new(profile, None);
     assert!(peer.hear(bytes, now).is_err(), "nobody has the key");
     let mut node = Session::provisioned(address, epoch);

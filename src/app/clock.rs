@@ -47,21 +47,34 @@ impl Clocks {
     }
 }
 
+/// How long the gateway was down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// So long, as far as the clocks say.
+    pub down: Duration,
+    /// Whether that is certain: by the kernel's uptime, or by two clocks that NTP had set.
+    pub is_certain: bool,
+}
+
 /// Decides where the time line goes on, and for how long the gateway was down. Under one kernel the uptime says it
 /// exactly. After a power cut only two clocks that were set say it; without them the time line goes on where it ended,
 /// because a gap that nobody knows must not make anything expire.
 #[must_use]
-pub fn go_on(last: Option<&LastRun>, clocks: &Clocks) -> (Boot, Duration) {
+pub fn go_on(last: Option<&LastRun>, clocks: &Clocks) -> (Boot, Gap) {
+    let mut is_certain = true;
     let at = last.map_or(Timestamp::from_millis(0), |last| {
         let same_kernel = last.kernel == clocks.kernel && !clocks.kernel.is_empty();
         let set = last.wall.quality > ClockQuality::Unset && clocks.quality > ClockQuality::Unset;
         let ended_ms = last.until.as_millis();
+        let by_calendar_ms = clocks.unix_ms - last.wall.unix_ms(last.until);
         let now_ms = if same_kernel {
             clocks.uptime_ms + last.line_minus_uptime_ms
-        } else if set && (0..GAP_MAX_MS).contains(&(clocks.unix_ms - last.wall.unix_ms(last.until)))
-        {
+        } else if set && (0..GAP_MAX_MS).contains(&by_calendar_ms) {
+            let by_ntp = |quality| quality == ClockQuality::Synchronised;
+            is_certain = by_ntp(last.wall.quality) && by_ntp(clocks.quality);
             clocks.unix_ms - last.wall.offset_ms
         } else {
+            is_certain = false;
             ended_ms
         };
         Timestamp::from_millis(now_ms.max(ended_ms + 1))
@@ -74,7 +87,8 @@ pub fn go_on(last: Option<&LastRun>, clocks: &Clocks) -> (Boot, Duration) {
         }
         (quality, _) => WallClock { offset_ms: clocks.unix_ms - at.as_millis(), quality },
     };
-    (Boot { kernel: clocks.kernel.clone(), uptime_ms: clocks.uptime_ms, at, wall }, down)
+    let boot = Boot { kernel: clocks.kernel.clone(), uptime_ms: clocks.uptime_ms, at, wall };
+    (boot, Gap { down, is_certain })
 }
 
 #[cfg(test)]
@@ -102,18 +116,23 @@ mod tests {
     #[test]
     fn under_one_kernel_the_uptime_says_it_whatever_the_calendar_says() {
         for unix_ms in [0, NOW - 900 * 24 * HOUR, NOW + 900 * 24 * HOUR] {
-            let (boot, down) =
+            let (boot, gap) =
                 go_on(Some(&last(Synchronised)), &clocks("k1", 13 * HOUR, unix_ms, Estimated));
             assert_eq!(boot.at.as_millis(), 12 * HOUR);
-            assert_eq!(down, Duration::from_hours(2));
+            assert_eq!(gap, Gap { down: Duration::from_hours(2), is_certain: true });
         }
     }
 
     #[test]
     fn after_a_power_cut_two_clocks_that_are_set_say_it() {
-        let (boot, down) =
+        let (boot, gap) =
             go_on(Some(&last(Synchronised)), &clocks("k2", 60_000, NOW + 5 * HOUR, Synchronised));
-        assert_eq!((boot.at.as_millis(), down), (15 * HOUR, Duration::from_hours(5)));
+        let five_hours = Gap { down: Duration::from_hours(5), is_certain: true };
+        assert_eq!((boot.at.as_millis(), gap), (15 * HOUR, five_hours));
+        // A clock that nobody set since may have stood still: it says the same, and is not certain.
+        let (_, gap) =
+            go_on(Some(&last(Synchronised)), &clocks("k2", 60_000, NOW + 5 * HOUR, Estimated));
+        assert_eq!(gap, Gap { is_certain: false, ..five_hours });
         assert_eq!(boot.wall.unix_ms(boot.at), NOW + 5 * HOUR);
     }
 
@@ -124,9 +143,10 @@ mod tests {
             (NOW - 900 * 24 * HOUR, Estimated),
             (NOW + 900 * 24 * HOUR, Synchronised),
         ] {
-            let (boot, down) =
+            let (boot, gap) =
                 go_on(Some(&last(Synchronised)), &clocks("k2", 5_000, unix_ms, quality));
-            assert_eq!((boot.at.as_millis(), down), (10 * HOUR + 1, Duration::from_millis(1)));
+            let unknown = Gap { down: Duration::from_millis(1), is_certain: false };
+            assert_eq!((boot.at.as_millis(), gap), (10 * HOUR + 1, unknown));
         }
     }
 
@@ -135,7 +155,8 @@ mod tests {
         let (boot, _) = go_on(Some(&last(Synchronised)), &clocks("k2", 5_000, 5_000, Unset));
         assert_eq!(boot.wall.quality, Estimated);
         assert_eq!(boot.wall.unix_ms(boot.at), NOW + 1);
-        let (boot, down) = go_on(None, &clocks("k2", 5_000, 5_000, Unset));
-        assert_eq!((boot.at.as_millis(), boot.wall.quality, down), (0, Unset, Duration::ZERO));
+        let (boot, gap) = go_on(None, &clocks("k2", 5_000, 5_000, Unset));
+        assert_eq!((boot.at.as_millis(), boot.wall.quality), (0, Unset));
+        assert_eq!(gap, Gap { down: Duration::ZERO, is_certain: true });
     }
 }

@@ -1,6 +1,7 @@
 //! The local socket on which a running daemon is asked: one JSON object a line in, one a line out. Whoever may open the
 //! socket may ask: its file permissions are the rights.
 
+pub use super::nodes::NodeCommand;
 use super::{Hands, answer, convert};
 use crate::channel::modem;
 use crate::config::Diagnostic;
@@ -100,6 +101,15 @@ pub enum Question {
         name: String,
         /// `sound`, `silence` or `test`.
         command: SirenCommand,
+    },
+    /// How are the nodes of our own radio link?
+    Nodes,
+    /// Do something with a node of our own radio link.
+    Node {
+        /// Its name.
+        name: String,
+        /// What.
+        command: NodeCommand,
     },
     /// What became of the deliveries?
     Deliveries {
@@ -258,6 +268,7 @@ async fn converse(stream: UnixStream, hands: &Hands) -> anyhow::Result<()> {
     BufReader::new(read.take(QUESTION_BYTES_MAX)).read_line(&mut line).await?;
     let answer = match serde_json::from_str::<Question>(&line) {
         Ok(Question::Siren { name, command }) => hands.siren(name, command, &asker).await,
+        Ok(Question::Node { name, command }) => hands.node(name, command, &asker).await,
         Ok(question) => hands.answer(question).await,
         Err(error) => Err(anyhow::anyhow!("not a question: {error}")),
     };
@@ -326,6 +337,8 @@ impl Hands {
                 .collect::<Vec<_>>()
                 .into()),
             Question::Siren { name, command } => self.siren(name, command, "this process").await,
+            Question::Nodes => self.nodes().await,
+            Question::Node { name, command } => self.node(name, command, "this process").await,
             Question::Warnings
             | Question::Why { .. }
             | Question::Readings { .. }
@@ -593,6 +606,8 @@ pub async fn answer_from_store(store: &Store, question: Question) -> anyhow::Res
         | Question::SendTest { .. }
         | Question::Sirens
         | Question::Siren { .. }
+        | Question::Nodes
+        | Question::Node { .. }
         | Question::Balance => {
             bail!("only a running gateway can do that: start it with kengele run")
         }

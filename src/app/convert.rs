@@ -1,5 +1,6 @@
 //! From what the configuration says to what each part of the daemon is told.
 
+use super::radio;
 use crate::channel::{http_sms, modem};
 use crate::config::{self, Config, Loaded, Outside, SegmentCount, Source, Timezone};
 use crate::dispatch::Lane;
@@ -7,14 +8,13 @@ use crate::domain::outbox::{self, Budget, LaneSettings};
 use crate::domain::plan::Wording;
 use crate::domain::rule::NodeIndex;
 use crate::domain::siren::{self, Confirms, Exercises};
-use crate::pipeline::{self, LorawanNode, Payloads, Route, Rules, SirenNode, Way};
-use crate::source::{broker, mqtt, semtech_udp};
+use crate::pipeline::{Payloads, Route, Rules, SirenNode, Way};
+use crate::source::{broker, mqtt};
 use crate::wire::binary::{Number, Order, Slot, When};
-use crate::wire::lorawan;
 use crate::wire::network_server::Server;
 use crate::wire::payload::{Field, Format, Path, PayloadMap, TimeField, TimeUnit};
 use crate::wire::segment;
-use crate::wire::text::{self, Encoding};
+use crate::wire::text::Encoding;
 use crate::wire::topic::Template;
 use anyhow::{Context, bail};
 use jiff::tz::TimeZone;
@@ -115,6 +115,7 @@ pub fn rules(loaded: &Loaded) -> anyhow::Result<Rules> {
             .collect::<Result<_, _>>()?,
         wording: wording(config)?,
         lorawan: None,
+        link: radio::link(config)?,
         sirens: sirens(config)?,
     })
 }
@@ -123,6 +124,7 @@ pub fn rules(loaded: &Loaded) -> anyhow::Result<Rules> {
 fn sirens(config: &Config) -> anyhow::Result<Vec<SirenNode>> {
     let one = |siren: &config::Siren| -> anyhow::Result<SirenNode> {
         let way = match &siren.way {
+            config::SirenWay::Link => Way::Link,
             config::SirenWay::Lorawan => {
                 let device = config.lorawan_nodes.iter().find(|node| node.place == siren.place);
                 if device.is_some_and(|node| node.listens) { Way::Listens } else { Way::Asks }
@@ -145,12 +147,12 @@ fn sirens(config: &Config) -> anyhow::Result<Vec<SirenNode>> {
                 confirms: if siren.confirmed { Confirms::Yes } else { Confirms::No },
             },
             way,
-            payloads: Payloads {
-                port: siren.port,
-                on: siren.on.clone(),
-                off: siren.off.clone(),
-                test: siren.test.clone(),
-            },
+            payloads: siren.payloads.as_ref().map_or_else(Payloads::default, |told| Payloads {
+                port: told.port,
+                on: told.on.clone(),
+                off: told.off.clone(),
+                test: told.test.clone(),
+            }),
         })
     };
     config.sirens.iter().map(one).collect()
@@ -162,79 +164,7 @@ fn sirens(config: &Config) -> anyhow::Result<Vec<SirenNode>> {
 ///
 /// When the time zone cannot be found, or a key cannot be read.
 pub fn rules_with_keys(loaded: &Loaded) -> anyhow::Result<Rules> {
-    Ok(Rules { lorawan: lorawan(&loaded.config)?, ..rules(loaded)? })
-}
-
-/// Returns the LoRaWAN devices, with their keys.
-fn lorawan(config: &Config) -> anyhow::Result<Option<pipeline::Lorawan>> {
-    let Some(settings) = &config.lorawan else { return Ok(None) };
-    let region = lorawan::Region::from_word(&settings.region)
-        .with_context(|| format!("region {}", settings.region))?;
-    let network = lorawan::Network {
-        net_id: settings.net_id,
-        rx1_delay_s: settings.rx1_delay_s,
-        sub_band: settings.sub_band,
-        ..lorawan::Network::new(lorawan::Plan::new(region))
-    };
-    let device = |node: &config::LorawanNode| -> anyhow::Result<LorawanNode> {
-        let codec = config.codecs.iter().find(|codec| codec.name == node.codec);
-        let codec = codec.with_context(|| format!("codec {}", node.codec))?;
-        let activation = match &node.activation {
-            config::Activation::Joins { dev_eui, join_eui, app_key_file } => {
-                lorawan::Activation::Otaa {
-                    join_eui: lorawan::Eui(*join_eui),
-                    dev_eui: lorawan::Eui(*dev_eui),
-                    app_key: radio_key(app_key_file)?,
-                }
-            }
-            config::Activation::Fixed { dev_addr, nwk_s_key_file, app_s_key_file } => {
-                lorawan::Activation::Abp {
-                    dev_addr: lorawan::DevAddr(*dev_addr),
-                    nwk_s_key: radio_key(nwk_s_key_file)?,
-                    app_s_key: radio_key(app_s_key_file)?,
-                }
-            }
-        };
-        let profile = lorawan::Profile {
-            version: match node.version {
-                config::LorawanVersion::V1_0_2 => lorawan::Version::V1_0_2,
-                config::LorawanVersion::V1_0_3 => lorawan::Version::V1_0_3,
-                config::LorawanVersion::V1_0_4 => lorawan::Version::V1_0_4,
-            },
-            activation,
-            counter_reset: match node.counter_reset {
-                config::CounterReset::Never => lorawan::CounterReset::Never,
-                config::CounterReset::Once => lorawan::CounterReset::Once,
-                config::CounterReset::Always => lorawan::CounterReset::Always,
-            },
-            data_rate: None,
-        };
-        let index = NodeIndex(u32::try_from(node.place).context("too many nodes")?);
-        Ok(LorawanNode { node: index, profile, codec: codec_map(codec) })
-    };
-    let devices = config.lorawan_nodes.iter().map(device).collect::<anyhow::Result<_>>()?;
-    Ok(Some(pipeline::Lorawan { network, devices }))
-}
-
-/// Reads a key of a radio node: 32 hexadecimal digits.
-fn radio_key(path: &FilePath) -> anyhow::Result<lorawan::Key> {
-    let written = secret(path)?;
-    let bytes = text::decode(Encoding::Hex, written.as_bytes()).ok();
-    let key = bytes.and_then(|bytes| <[u8; 16]>::try_from(&*bytes).ok());
-    let key =
-        key.with_context(|| format!("{} does not hold 32 hexadecimal digits", path.display()))?;
-    Ok(lorawan::Key::new(key))
-}
-
-/// Returns what the source of packet forwarders is told.
-#[must_use]
-pub fn semtech_udp(settings: &config::SemtechUdp) -> semtech_udp::Settings {
-    semtech_udp::Settings {
-        listen: settings.listen,
-        gateways: settings.gateways.iter().map(|eui| lorawan::Eui(*eui)).collect(),
-        power_dbm: i8::try_from(settings.power_dbm).unwrap_or(i8::MAX),
-        airtime_per_hour: settings.airtime_per_hour,
-    }
+    Ok(Rules { lorawan: radio::lorawan(&loaded.config)?, ..rules(loaded)? })
 }
 
 /// Returns the sources that [`rules`] wrote down.
@@ -367,7 +297,7 @@ pub fn outbox(config: &Config, lanes: &[Lane]) -> outbox::Settings {
 }
 
 /// Reads a file that holds one secret; white space at its ends does not belong to it.
-fn secret(path: &FilePath) -> anyhow::Result<String> {
+pub(super) fn secret(path: &FilePath) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the secret {}", path.display()))?;
     let secret = text.trim();

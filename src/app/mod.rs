@@ -5,6 +5,8 @@ pub mod control;
 mod answer;
 pub mod convert;
 mod lanes;
+mod nodes;
+pub mod radio;
 
 use crate::channel::modem;
 use crate::config::{Config, Loaded};
@@ -112,11 +114,11 @@ impl Gateway {
         let (store, writer_task) = open_store(&path).await?;
         let mut writer = Tasks::default();
         writer.spawn("store", writer_task.run());
-        let (telemetry, down) = begin(&store, options).await?;
+        let (telemetry, gap) = begin(&store, options).await?;
         let rules = convert::rules_with_keys(loaded)?;
         let engine = bring_back(&store, &rules, telemetry.clock.now()).await?;
         let people = store.recipients().await?;
-        let radio = store.radio_states().await?;
+        let radio_states = store.radio_states().await?;
 
         let mut tasks = Tasks::default();
         let (frames, frames_in) = mpsc::channel(FRAMES_MAX);
@@ -140,11 +142,16 @@ impl Gateway {
 
         let before = engine.book().version.clone();
         let known = Rules { book: Arc::clone(engine.book()), ..rules.clone() };
-        let mut pipeline =
-            Pipeline::new(engine, known, people, &radio, store.clone(), telemetry.clone(), outlets);
-        if !down.is_zero() {
-            pipeline.resume(down).await;
-        }
+        let mut pipeline = Pipeline::new(
+            engine,
+            known,
+            people,
+            &radio_states,
+            store.clone(),
+            telemetry.clone(),
+            outlets,
+        );
+        pipeline.resume(gap.down, gap.is_certain).await;
         tasks.spawn("pipeline", pipeline.run(frames_in, commands_in, tasks.stop_signal()));
         if before != rules.book.version {
             let (reply, answer) = oneshot::channel();
@@ -300,7 +307,7 @@ async fn start_sources(
     }
     let mut forwarders = None;
     if let Some(settings) = &config.semtech_udp {
-        let settings = convert::semtech_udp(settings);
+        let settings = radio::semtech_udp(settings);
         let source = Forwarders::bind(settings, clock.clone(), frames.clone()).await?;
         forwarders = Some(source.counters());
         tasks.spawn("packet forwarders", source.run(downlinks, tasks.stop_signal()));
@@ -370,15 +377,15 @@ async fn open_store(path: &Path) -> anyhow::Result<(Store, crate::store::Writer)
 }
 
 /// Begins a run on record, and sets its clock going.
-async fn begin(store: &Store, options: &Options) -> anyhow::Result<(Telemetry, Duration)> {
+async fn begin(store: &Store, options: &Options) -> anyhow::Result<(Telemetry, clock::Gap)> {
     let last = store.last_run().await?;
-    let (mut boot, down) = clock::go_on(last.as_ref(), &clock::Clocks::read());
+    let (mut boot, gap) = clock::go_on(last.as_ref(), &clock::Clocks::read());
     if let Some(wall) = options.wall {
         boot.wall = wall;
     }
     let clock = Clock::new(boot.at, boot.wall, options.speed);
     store.begin(boot).await?;
-    Ok((Telemetry::new(clock), down))
+    Ok((Telemetry::new(clock), gap))
 }
 
 /// Brings the engine to where the last run ended: under the rule book that was in force then.

@@ -1,6 +1,7 @@
 //! What can be asked of `kengele` on the command line.
 
 mod ask;
+mod battery;
 mod daemon;
 mod decode;
 mod demo;
@@ -100,8 +101,8 @@ enum Command {
     },
     /// Put changed rules in force without a restart, all or nothing
     Reload,
-    /// Field nodes with a LoRa radio: how long one lives on its cell
-    #[command(subcommand)]
+    /// Field nodes with our own radio link: add, list, change keys, and how long one lives on its cell
+    #[command(subcommand, after_help = node::HELP)]
     Node(node::Node),
     /// List, add, remove, import and export recipients
     #[command(subcommand)]
@@ -172,7 +173,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
             ask::readings(&cli.config, ask::Wanted { node, quantity, from, until, last }, style)
         }
         Command::Reload => ask::reload(&cli.config, style),
-        Command::Node(command) => node::run(&command, style),
+        Command::Node(command) => node::run(&cli.config, command, style),
         Command::People(command) => people::run(&cli.config, command, style),
         Command::SendTest { to, text, channel } => {
             ask::send_test(&cli.config, to, text, channel, style)

@@ -1,196 +1,198 @@
-//! What is asked about field nodes.
+//! Field nodes of our own radio link: add, list, revoke, rekey, swap, and those that are heard but not known.
 
-use super::Failure;
+use super::ask::{ask, number, text};
 use super::print::{self, Style};
+use super::{Failure, battery};
+use clap::Subcommand;
+use kengele::app::control::{NodeCommand, Question};
 use kengele::config::span_as_written;
-use kengele::domain::power::{Budget, CELLS, Cell, Load, Sensor, budget};
-use kengele::domain::radio::Modulation;
-use serde_json::{Value, json};
-use std::time::Duration;
+use qrcode::render::unicode::Dense1x2;
+use qrcode::{EcLevel, QrCode};
+use serde_json::Value;
+use std::path::Path;
 
-const BATTERY_HELP: &str = "\
+pub(crate) const HELP: &str = "\
 Examples:
-  kengele node battery                                   a level node on one 18650, every 10 minutes
-  kengele node battery --interval \"15 min\" --spreading-factor 12 --cell er34615
-  kengele node battery --sensor climate,soil --cell 2xaa-lithium --celsius -5
-  kengele node battery --listening --cell 2x18650        a siren without sun: days, not years
+  kengele node add mto-juu           give the node its key: a QR code, and the same in letters
+  kengele node list                  every node, how it is heard, and what it has yet to be told
+  kengele node heard                 nodes that are heard, and that nobody has declared or added
+  kengele node rekey mto-juu         change its key over the air
+  kengele node swap mto-juu          other hardware in its place; its history stays
+  kengele node revoke mto-juu --yes  believe none of its frames any more: it was stolen";
 
-Reckoned from data sheets, not measured; src/domain/power.rs names the source of each current.";
-
-#[derive(Debug, clap::Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum Node {
+    /// Give a declared node a number and a key, and show the code that its firmware takes
+    Add {
+        /// Which: it has a [node.NAME.wf1] in the configuration
+        name: String,
+    },
+    /// List the nodes of our own radio link
+    List,
+    /// List what is heard and not declared
+    Heard,
+    /// Put other hardware in a node's place: the old hardware is not believed any more, the history stays
+    Swap {
+        /// Which
+        name: String,
+    },
+    /// Give a node a new key over the air
+    Rekey {
+        /// Which
+        name: String,
+    },
+    /// Let a node report at another pace
+    Interval {
+        /// Which
+        name: String,
+        /// How often, such as "10 min"
+        every: String,
+    },
+    /// Believe none of a node's frames any more; `swap` puts other hardware in its place
+    Revoke {
+        /// Which
+        name: String,
+        /// Warnings may depend on it: without this it is not revoked
+        #[arg(long)]
+        yes: bool,
+    },
     /// Reckon how long a node lives on its cell, and what uses it up
-    #[command(after_help = BATTERY_HELP)]
-    Battery(Battery),
+    #[command(after_help = battery::HELP)]
+    Battery(battery::Battery),
 }
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct Battery {
-    /// Reports so often
-    #[arg(long, value_name = "SPAN", default_value = "10 min", value_parser = span)]
-    interval: Duration,
-    /// Measures so often [default: 2 min, or at each report]
-    #[arg(long, value_name = "SPAN", value_parser = span)]
-    sample: Option<Duration>,
-    /// LoRa's spreading factor
-    #[arg(long, value_name = "7..12", default_value_t = 9, value_parser = clap::value_parser!(u8).range(7..=12))]
-    spreading_factor: u8,
-    /// Bandwidth, kHz
-    #[arg(long, value_name = "KHZ", default_value = "125", value_parser = ["125", "250", "500"])]
-    bandwidth: String,
-    /// Power of the radio, dBm
-    #[arg(long, value_name = "DBM", default_value_t = 14, allow_negative_numbers = true, value_parser = clap::value_parser!(i8).range(-9..=22))]
-    power: i8,
-    /// Payload of a report, bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 11, value_parser = clap::value_parser!(u8).range(1..=243))]
-    payload: u8,
-    /// Its cell: 18650, 2x18650, lfp-32700, 2xaa-lithium, 3xaa-alkaline, er34615
-    #[arg(long, default_value = "18650", value_parser = cell)]
-    cell: Cell,
-    /// Temperature of the cell, °C
-    #[arg(long, value_name = "DEGREES", default_value_t = 25.0, allow_negative_numbers = true, value_parser = celsius)]
-    celsius: f64,
-    /// Its sensors: ultrasonic, echo, climate, bucket, soil
-    #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "ultrasonic,climate,bucket", value_parser = sensor)]
-    sensor: Vec<Sensor>,
-    /// Frames and acknowledgements that are lost, of a hundred
-    #[arg(long, value_name = "PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=99))]
-    loss: u8,
-    /// It listens all the time, as a siren does
-    #[arg(long)]
-    listening: bool,
-}
-
-fn span(written: &str) -> Result<Duration, String> {
-    let span = span_as_written(written)?;
-    if span < Duration::from_secs(1) {
-        return Err("less than a second; write at least \"1 s\"".to_owned());
-    }
-    Ok(span)
-}
-
-fn cell(written: &str) -> Result<Cell, String> {
-    Cell::named(written).ok_or_else(|| {
-        let names: Vec<&str> = CELLS.iter().map(|cell| cell.name).collect();
-        format!("unknown cell; write one of {}", names.join(", "))
-    })
-}
-
-fn sensor(written: &str) -> Result<Sensor, String> {
-    Sensor::ALL.into_iter().find(|sensor| sensor.name() == written).ok_or_else(|| {
-        let names: Vec<&str> = Sensor::ALL.iter().map(|sensor| sensor.name()).collect();
-        format!("unknown sensor; write one of {}", names.join(", "))
-    })
-}
-
-fn celsius(written: &str) -> Result<f64, String> {
-    let degrees: f64 = written.parse().map_err(|_| "no number of degrees".to_owned())?;
-    if (-40.0..=70.0).contains(&degrees) {
-        Ok(degrees)
-    } else {
-        Err("write -40 to 70: beyond that no such cell works".to_owned())
-    }
-}
-
-pub(crate) fn run(node: &Node, style: Style) -> Result<(), Failure> {
-    match node {
-        Node::Battery(asked) => battery(asked, style),
-    }
-}
-
-fn battery(asked: &Battery, style: Style) -> Result<(), Failure> {
-    let sample = asked.sample.unwrap_or(Duration::from_mins(2).min(asked.interval));
-    if sample > asked.interval {
-        let words = "--sample is longer than --interval; a node measures at least once a report";
-        return Err(Failure::Usage(words.to_owned()));
-    }
-    let bandwidth_hz = asked.bandwidth.parse::<u32>().map_or(125_000, |khz| khz * 1000);
-    let load = Load {
-        interval: asked.interval,
-        sample,
-        modulation: Modulation::Lora { spreading_factor: asked.spreading_factor, bandwidth_hz },
-        power_dbm: asked.power,
-        payload_bytes: usize::from(asked.payload),
-        sensors: asked.sensor.clone(),
-        loss_percent: f64::from(asked.loss),
-        listens_always: asked.listening,
+pub(crate) fn run(config: &Path, command: Node, style: Style) -> Result<(), Failure> {
+    let (name, command) = match command {
+        Node::Battery(asked) => return battery::run(&asked, style),
+        Node::List => return list(config, style),
+        Node::Heard => return heard(config, style),
+        Node::Add { name } => (name, NodeCommand::Add),
+        Node::Swap { name } => (name, NodeCommand::Swap),
+        Node::Rekey { name } => (name, NodeCommand::Rekey),
+        Node::Interval { name, every } => (name, NodeCommand::Interval(seconds(&every)?)),
+        Node::Revoke { name, yes: true } => (name, NodeCommand::Revoke),
+        Node::Revoke { name, yes: false } => {
+            return Err(Failure::Usage(format!(
+                "warnings may depend on node {name}: add --yes to revoke it; who did is written to the log"
+            )));
+        }
     };
-    let budget = budget(&load, &asked.cell, asked.celsius);
+    let answer = ask(config, Question::Node { name: name.clone(), command })?;
     if style.json {
-        print::json(&as_json(&budget, asked));
-    } else {
-        show(&budget, asked);
+        print::json(&answer);
+        return Ok(());
+    }
+    match command {
+        NodeCommand::Add | NodeCommand::Swap => code(&answer)?,
+        NodeCommand::Revoke => {
+            print::line(&format!("node {name} is revoked: none of its frames counts any more"));
+        }
+        NodeCommand::Rekey => waits(&name, "its new key"),
+        NodeCommand::Interval(_) => waits(&name, "its new interval"),
     }
     Ok(())
 }
 
-fn as_json(budget: &Budget, asked: &Battery) -> Value {
-    let parts: Vec<Value> = budget
-        .parts
-        .iter()
-        .map(|part| {
-            json!({
-                "part": part.name,
-                "average_ua": part.average_ma * 1000.0,
-                "mah_a_day": budget.mah_a_day(part),
-            })
-        })
-        .collect();
-    json!({
-        "cell": asked.cell.name,
-        "celsius": asked.celsius,
-        "parts": parts,
-        "average_ua": budget.average_ma * 1000.0,
-        "self_discharge_ua": budget.self_discharge_ma * 1000.0,
-        "usable_mah": budget.usable_mah,
-        "days": budget.days,
-        "replaced_by_age": budget.is_old_first,
-        "time_on_air_ms": budget.time_on_air.as_secs_f64() * 1000.0,
-        "frames_a_report": budget.frames_a_report,
-        "airtime_percent": budget.airtime_percent,
-    })
+fn waits(name: &str, what: &str) {
+    print::line(&format!(
+        "{what} waits for node {name} to listen: kengele node list shows when it has it"
+    ));
 }
 
-fn show(budget: &Budget, asked: &Battery) {
-    let all_ma = budget.average_ma + budget.self_discharge_ma;
-    let row = |name: &str, average_ma: f64| {
-        vec![
-            name.to_owned(),
-            format!("{:.1} µA", average_ma * 1000.0),
-            format!("{:.3} mAh", average_ma * 24.0),
-            format!("{:.0} %", average_ma / all_ma * 100.0),
-        ]
-    };
-    let drawing = budget.parts.iter().filter(|part| part.average_ma > 0.0);
-    let mut rows: Vec<Vec<String>> = drawing.map(|part| row(part.name, part.average_ma)).collect();
-    rows.push(row("together", budget.average_ma));
-    rows.push(row("the cell by itself", budget.self_discharge_ma));
-    print::table(&["what", "average", "a day", "share"], &rows);
+fn seconds(every: &str) -> Result<u16, Failure> {
+    let usage = |words: String| Failure::Usage(words);
+    let span = span_as_written(every).map_err(usage)?;
+    let seconds = u16::try_from(span.as_secs()).unwrap_or(0);
+    if seconds == 0 {
+        return Err(usage(format!("\"{every}\" is no interval: write 1 s to 18 h")));
+    }
+    Ok(seconds)
+}
+
+/// Shows a provisioning code for a telephone's camera, and in letters.
+fn code(answer: &Value) -> Result<(), Failure> {
+    let code = text(answer, "code");
+    let qr = QrCode::with_error_correction_level(code, EcLevel::M)?;
+    // Dark modules are drawn as blanks of a light page, so that it reads on dark terminals as well.
+    let mut page = qr.render::<Dense1x2>();
+    page.dark_color(Dense1x2::Light).light_color(Dense1x2::Dark);
+    print::line(&page.build());
+    print::line("");
+    print::line(&format!("  {}", grouped(code)));
     print::line("");
     print::line(&format!(
-        "Report: {:.0} ms on the air, {:.2} frames each, {:.3} % of the time",
-        budget.time_on_air.as_secs_f64() * 1000.0,
-        budget.frames_a_report,
-        budget.airtime_percent
+        "Give it to the firmware of node {}, once, and keep it from others: it holds the key. It is not shown again.",
+        text(answer, "node")
     ));
-    print::line(&format!(
-        "Cell: {} ({}), {:.0} of {:.0} mAh at {} °C",
-        asked.cell.name,
-        asked.cell.about,
-        budget.usable_mah,
-        asked.cell.capacity_mah,
-        asked.celsius
-    ));
-    print::line(&format!("Lasts: {}", lasts(budget)));
+    Ok(())
 }
 
-fn lasts(budget: &Budget) -> String {
-    let span = if budget.days >= 730.0 {
-        format!("{:.1} years", budget.days / 365.25)
-    } else if budget.days >= 60.0 {
-        format!("{:.0} months", budget.days / 30.44)
-    } else {
-        format!("{:.0} days", budget.days)
+/// Returns a code in groups of four, as people read it out. Readers take blanks.
+fn grouped(code: &str) -> String {
+    let letters: Vec<char> = code.chars().collect();
+    let groups = letters.chunks(4).map(|group| group.iter().collect::<String>());
+    groups.collect::<Vec<_>>().join(" ")
+}
+
+fn list(config: &Path, style: Style) -> Result<(), Failure> {
+    let nodes = ask(config, Question::Nodes)?;
+    if style.json {
+        print::json(&nodes);
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = nodes.as_array().into_iter().flatten().map(row).collect();
+    if rows.is_empty() {
+        print::line("the configuration in force has no [node.NAME.wf1]");
+        return Ok(());
+    }
+    print::table(&["node", "number", "state", "heard", "signal", "battery", "to be told"], &rows);
+    Ok(())
+}
+
+fn row(node: &Value) -> Vec<String> {
+    let said = |key: &str, show: &dyn Fn(f64) -> String| {
+        node.get(key).and_then(Value::as_f64).map_or_else(|| "-".to_owned(), show)
     };
-    if budget.is_old_first { format!("{span}, then it is old, not empty") } else { span }
+    let orders = node.get("orders").and_then(Value::as_array);
+    let orders: Vec<&str> = orders.into_iter().flatten().filter_map(Value::as_str).collect();
+    let signal = format!(
+        "{}, {}",
+        said("rssi_dbm", &|dbm| format!("{dbm:.0} dBm")),
+        said("snr_db", &|db| format!("SNR {db:.1} dB"))
+    );
+    vec![
+        text(node, "node").to_owned(),
+        said("number", &|number| format!("{number:.0}")),
+        text(node, "state").to_owned(),
+        said("heard_s_ago", &|_| {
+            format!("{} ago", print::span(number(node, "heard_s_ago").unsigned_abs()))
+        }),
+        if node.get("rssi_dbm").is_some_and(Value::is_number) { signal } else { "-".to_owned() },
+        said("battery_mv", &|mv| format!("{:.2} V", mv / 1000.0)),
+        orders.join(", "),
+    ]
+}
+
+fn heard(config: &Path, style: Style) -> Result<(), Failure> {
+    let status = ask(config, Question::Status)?;
+    let heard = status.get("heard_but_not_declared").cloned().unwrap_or_default();
+    if style.json {
+        print::json(&heard);
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = heard
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|heard| {
+            let count = print::count(number(heard, "count"), "time");
+            vec![text(heard, "node").to_owned(), text(heard, "topic").to_owned(), count]
+        })
+        .collect();
+    if rows.is_empty() {
+        print::line("nothing is heard that is not declared");
+        return Ok(());
+    }
+    print::table(&["node", "by", "heard"], &rows);
+    Ok(())
 }

@@ -14,6 +14,7 @@ mod files;
 mod gateway;
 mod keys;
 mod limit;
+mod link;
 mod measure;
 mod mqtt;
 mod node;
@@ -33,6 +34,7 @@ pub use amount::span_as_written;
 pub use diagnostic::{Diagnostic, Severity, Source};
 pub use estimate::telling_time;
 pub use files::read_sources;
+pub use link::{LinkListens, LinkNode, Report, ReportField};
 pub use reference::{KeyReference, TableReference, reference};
 pub use settings::{
     Activation, Area, Balance, Broker, Codec, CodecKind, Config, CounterReset, Credential,
@@ -40,7 +42,7 @@ pub use settings::{
     LorawanVersion, Modem, Number, Price, Protocol, Rate, RoleSettings, SegmentCount, SemtechUdp,
     Slot, Sms, SmsProvider, TextReport, TimeField, TimeUnit, Timezone, TlsFiles, Topic, Webhook,
 };
-pub use siren::{Siren, SirenWay};
+pub use siren::{Siren, SirenPayloads, SirenWay};
 
 use crate::domain::recipient::Role;
 use crate::domain::rule::RuleBook;
@@ -166,12 +168,15 @@ fn check(
     let codecs = codec::codecs(root, faults);
     let lorawan = radio::lorawan(root);
     let lorawan_nodes = radio::nodes(root, lorawan.as_ref(), &codecs, faults);
+    let reports = link::reports(root, faults);
+    let link_nodes = link::nodes(root, &nodes, &reports, &lorawan_nodes, faults);
     let links = mqtt::link_names(&brokers, listener.as_ref());
     let topics = topic::topics(root, &links, &codecs, faults);
     topic::unheard(root, &topics, &codecs, &nodes, faults);
     let named = siren::Named {
         nodes: &nodes,
         lorawan: &lorawan_nodes,
+        link: &link_nodes,
         areas: &areas,
         brokers: &brokers,
         topics: &topics,
@@ -191,7 +196,7 @@ fn check(
     );
     let conditions = Conditions { nodes: &book.nodes, faults };
     let judged = rule::rules(root, &known, &conditions, &mut texts);
-    let reports = texts.reports;
+    let text_reports = texts.reports;
     book.rules = judged;
     let config = Config {
         rules: Arc::new(book),
@@ -203,6 +208,8 @@ fn check(
         semtech_udp: radio::semtech_udp(root, faults),
         lorawan,
         lorawan_nodes,
+        reports,
+        link_nodes,
         areas,
         sirens,
         roles,
@@ -211,7 +218,7 @@ fn check(
         sms,
     };
     unlinked(root, &config, faults);
-    (config, reports)
+    (config, text_reports)
 }
 
 /// Warns of areas and roles that no rule names.

@@ -1,5 +1,6 @@
 //! What a checked configuration holds: plain values, every unit converted, every name known.
 
+use super::link::{LinkNode, Report};
 use super::siren::Siren;
 use crate::domain::quantity::{Quantity, Unit};
 use crate::domain::recipient::{PhoneNumber, Role};
@@ -31,6 +32,10 @@ pub struct Config {
     pub lorawan: Option<Lorawan>,
     /// Its LoRaWAN devices.
     pub lorawan_nodes: Vec<LorawanNode>,
+    /// What nodes of our own radio link put into a report.
+    pub reports: Vec<Report>,
+    /// Nodes of our own radio link.
+    pub link_nodes: Vec<LinkNode>,
     /// Sirens.
     pub sirens: Vec<Siren>,
     /// Roles of recipients, each with its channels.

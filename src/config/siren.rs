@@ -1,6 +1,7 @@
 //! `[siren.NAME]`.
 
 use super::document::Faults;
+use super::link::{LinkListens, LinkNode};
 use super::people::{checked_name, unknown};
 use super::section::Section;
 use super::settings::{Area, Broker, Format, LorawanNode, Topic};
@@ -11,6 +12,9 @@ use std::time::Duration;
 /// Longest order: what the slowest data rate takes at which a region lets anything through (RP002-1.0.4 §2.10.6: AS923 with
 /// limited dwell time, DR2, `N` = 11).
 const ORDER_BYTES_MAX: usize = 11;
+
+/// What a siren is told, where that is bytes.
+const PAYLOAD_KEYS: [&str; 4] = ["port", "on", "off", "test"];
 
 /// `[siren.NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,23 +33,32 @@ pub struct Siren {
     pub max_on: Duration,
     /// Whether it sounds in exercises.
     pub in_exercises: bool,
-    /// Port of its orders.
-    pub port: u8,
-    /// What tells its node to sound.
-    pub on: Vec<u8>,
-    /// What tells it to be silent.
-    pub off: Vec<u8>,
-    /// What tells it to sound for a moment.
-    pub test: Vec<u8>,
+    /// What its node is told, where that is bytes of the operator's.
+    pub payloads: Option<SirenPayloads>,
     /// Whether its node confirms.
     pub confirmed: bool,
     /// How its node is reached.
     pub way: SirenWay,
 }
 
+/// What the node of a siren is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SirenPayloads {
+    /// Port of its orders.
+    pub port: u8,
+    /// To sound.
+    pub on: Vec<u8>,
+    /// To be silent.
+    pub off: Vec<u8>,
+    /// To sound for a moment.
+    pub test: Vec<u8>,
+}
+
 /// How the node of a siren is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SirenWay {
+    /// It is a node of our own radio link.
+    Link,
     /// It is a LoRaWAN device of this gateway.
     Lorawan,
     /// ChirpStack has it.
@@ -63,6 +76,7 @@ pub enum SirenWay {
 pub(super) struct Named<'a> {
     pub(super) nodes: &'a [Node],
     pub(super) lorawan: &'a [LorawanNode],
+    pub(super) link: &'a [LinkNode],
     pub(super) areas: &'a [Area],
     pub(super) brokers: &'a [Broker],
     pub(super) topics: &'a [Topic],
@@ -93,12 +107,6 @@ fn siren(section: &Section<'_>, named: &Named<'_>, faults: &Faults<'_>) -> Optio
         let help = "name the areas from where it is heard";
         faults.error(section.place_of("areas"), "the siren never sounds", help);
     }
-    let order = |key: &str| order(section, key, faults);
-    let (on, off, test) = (order("on"), order("off"), order("test"));
-    if on.is_some() && on == off {
-        let help = "write what its maker's manual says";
-        faults.error(section.place_of("off"), "the siren could not tell off from on", help);
-    }
     let node: String = section.opt("node")?;
     let Some(place) = named.nodes.iter().position(|known| *known.name.0 == *node) else {
         let known: Vec<&str> = named.nodes.iter().map(|node| &*node.name.0).collect();
@@ -106,6 +114,10 @@ fn siren(section: &Section<'_>, named: &Named<'_>, faults: &Faults<'_>) -> Optio
         return None;
     };
     let way = way(section, place, named, faults)?;
+    let payloads = match way {
+        SirenWay::Link => no_payloads(section, faults),
+        SirenWay::Lorawan | SirenWay::ChirpStack { .. } => Some(payloads(section, faults)?),
+    };
     Some(Siren {
         name,
         place,
@@ -114,13 +126,34 @@ fn siren(section: &Section<'_>, named: &Named<'_>, faults: &Faults<'_>) -> Optio
         level: Level::from_word(&section.get::<String>("level")).unwrap_or(Level::Danger),
         max_on: section.get("max_on"),
         in_exercises: section.get("in_exercises"),
-        port: section.small("port"),
-        on: on?,
-        off: off?,
-        test: test?,
+        payloads,
         confirmed: section.get("confirmed"),
         way,
     })
+}
+
+/// Reports payloads of a siren whose orders are not bytes of the operator's.
+fn no_payloads(section: &Section<'_>, faults: &Faults<'_>) -> Option<SirenPayloads> {
+    for key in PAYLOAD_KEYS.iter().filter(|key| section.written(key).is_some()) {
+        let help = "remove it";
+        faults.error(section.place_of(key), "a node of our own link knows its orders", help);
+    }
+    None
+}
+
+fn payloads(section: &Section<'_>, faults: &Faults<'_>) -> Option<SirenPayloads> {
+    for key in PAYLOAD_KEYS.iter().filter(|key| section.written(key).is_none()) {
+        let help = "write what its maker's manual says";
+        faults.missing(section.place, format!("`{key}` is missing"), help);
+    }
+    let order = |key: &str| order(section, key, faults);
+    let (on, off, test) = (order("on"), order("off"), order("test"));
+    if on.is_some() && on == off {
+        let help = "write what its maker's manual says";
+        faults.error(section.place_of("off"), "the siren could not tell off from on", help);
+    }
+    section.written("port")?;
+    Some(SirenPayloads { port: section.small("port"), on: on?, off: off?, test: test? })
 }
 
 fn order(section: &Section<'_>, key: &str, faults: &Faults<'_>) -> Option<Vec<u8>> {
@@ -152,24 +185,32 @@ fn way(
     named: &Named<'_>,
     faults: &Faults<'_>,
 ) -> Option<SirenWay> {
-    let own = named.lorawan.iter().any(|node| node.place == place);
+    let of_link = named.link.iter().find(|node| node.place == place);
+    if of_link.is_some_and(|node| node.listens == LinkListens::Never) {
+        let help = "let it listen: `listens = \"always\"` in its [node.NAME.wf1]";
+        faults.error(section.place_of("node"), "the siren's node never listens", help);
+    }
+    let own = match of_link {
+        Some(_) => Some(SirenWay::Link),
+        None => named.lorawan.iter().any(|node| node.place == place).then_some(SirenWay::Lorawan),
+    };
     let broker: Option<String> = section.opt("broker");
     let application: Option<String> = section.opt("application");
     let (broker, application) = match (own, broker, application) {
-        (true, None, None) => return Some(SirenWay::Lorawan),
-        (true, Some(_), _) | (true, _, Some(_)) => {
-            let help = "remove `broker` and `application`, or its [node.NAME.lorawan]";
+        (Some(own), None, None) => return Some(own),
+        (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {
+            let help = "remove `broker` and `application`, or what makes the node ours";
             let at = section.place;
             faults.error(at, "the siren's node is this gateway's own device", help);
             return None;
         }
-        (false, Some(broker), Some(application)) => (broker, application),
-        (false, None, None) => {
-            let help = "give its node a [node.NAME.lorawan], or name `broker` and `application` of ChirpStack";
+        (None, Some(broker), Some(application)) => (broker, application),
+        (None, None, None) => {
+            let help = "give its node a [node.NAME.wf1] or a [node.NAME.lorawan], or name `broker` and `application` of ChirpStack";
             faults.missing(section.place_of("node"), "there is no way to this siren's node", help);
             return None;
         }
-        (false, Some(_), None) | (false, None, Some(_)) => {
+        (None, Some(_), None) | (None, None, Some(_)) => {
             let help = "add the other";
             faults.missing(section.place, "ChirpStack needs both `broker` and `application`", help);
             return None;

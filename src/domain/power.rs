@@ -329,8 +329,8 @@ mod tests {
 
     fn load() -> Load {
         Load {
-            interval: Duration::from_secs(600),
-            sample: Duration::from_secs(120),
+            interval: Duration::from_mins(10),
+            sample: Duration::from_mins(2),
             modulation: Modulation::Lora { spreading_factor: 9, bandwidth_hz: 125_000 },
             power_dbm: 14,
             payload_bytes: 11,
@@ -375,7 +375,7 @@ mod tests {
         let base = days(&|_| {}, 25.0);
         let slower =
             |spreading_factor| Modulation::Lora { spreading_factor, bandwidth_hz: 125_000 };
-        assert!(days(&|load| load.interval = Duration::from_secs(300), 25.0) < base);
+        assert!(days(&|load| load.interval = Duration::from_mins(5), 25.0) < base);
         assert!(days(&|load| load.modulation = slower(12), 25.0) < base);
         assert!(days(&|load| load.power_dbm = 22, 25.0) < base);
         assert!(days(&|load| load.loss_percent = 30.0, 25.0) < base);

@@ -5,29 +5,30 @@
 //! whoever must be told is told.
 
 mod decode;
+mod link;
 mod radio;
 mod siren;
 
 pub use decode::{Decoded, Decoder, Heard, Route};
+pub use link::{Chance, Link, LinkAnswer, LinkCommand, LinkError, LinkNode, LinkStatus};
 pub use radio::{Lorawan, LorawanNode};
 pub use siren::{Payloads, Publisher, SirenNode, SirenStatus, Way};
 
 use crate::domain::engine::{Effect, Engine, Input};
 use crate::domain::frame::{Envelope, Origin, Outcome, Receipt};
 use crate::domain::plan::{self, Wording};
-use crate::domain::radio::{Downlink, Hearing};
+use crate::domain::radio::{Downlink, SyncWord};
 use crate::domain::reading::{Measurement, Quality};
 use crate::domain::recipient::Recipient;
 use crate::domain::rule::RuleBook;
-use crate::domain::time::{ClockQuality, Timestamp};
+use crate::domain::time::Timestamp;
 use crate::domain::warning::{Alert, Level, WarningId};
 use crate::store::{self, Kind, NewDelivery, Store, Turn, Undecoded};
 use crate::supervise::Stop;
 use crate::telemetry::{News, Telemetry};
-use crate::wire::lorawan::Payload;
-use crate::wire::payload::About;
 use crate::wire::segment;
-use radio::{Moment, Opened, Radio};
+use link::Links;
+use radio::Radio;
 use siren::{Outgoing, Sirens};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -75,6 +76,8 @@ pub enum Command {
     Status(oneshot::Sender<Status>),
     /// Do that with the siren of that name; the answer is why not, in words.
     Siren(String, crate::domain::siren::Command, oneshot::Sender<Result<(), String>>),
+    /// Do that with a node of our own link.
+    Link(LinkCommand, oneshot::Sender<Result<LinkAnswer, LinkError>>),
 }
 
 /// A rule book and how this gateway speaks by it.
@@ -90,6 +93,8 @@ pub struct Rules {
     pub wording: Wording,
     /// Its LoRaWAN devices, if it is their network server.
     pub lorawan: Option<Lorawan>,
+    /// Its nodes of our own link.
+    pub link: Link,
     /// Its sirens.
     pub sirens: Vec<SirenNode>,
 }
@@ -135,6 +140,7 @@ pub struct Pipeline {
     engine: Engine,
     decoder: Decoder,
     radio: Radio,
+    links: Links,
     sirens: Sirens,
     rules: Rules,
     people: Vec<Recipient>,
@@ -206,11 +212,13 @@ impl Pipeline {
     ) -> Self {
         let decoder = Decoder::new(rules.routes.clone(), &rules.book);
         let radio = Radio::new(rules.lorawan.as_ref(), radio_states);
+        let links = Links::new(&rules.link, radio_states);
         let sirens = Sirens::new(&rules.sirens, radio_states);
         Self {
             engine,
             decoder,
             radio,
+            links,
             sirens,
             rules,
             people,
@@ -225,8 +233,12 @@ impl Pipeline {
         }
     }
 
-    /// Tells the engine that the gateway is back after it was down for so long. Before [`Pipeline::run`].
-    pub async fn resume(&mut self, down: Duration) {
+    /// Goes on after the gateway was down for so long, as far as it can be known. Before [`Pipeline::run`].
+    pub async fn resume(&mut self, down: Duration, is_certain: bool) {
+        self.links.restarted(!is_certain);
+        if down.is_zero() {
+            return;
+        }
         let mut round = self.round();
         round.turn.kind = Kind::Resumed(down);
         self.engage(Input::Resumed { down }, &mut round);
@@ -251,7 +263,8 @@ impl Pipeline {
         loop {
             let clock = self.telemetry.clock.clone();
             let sirens = self.sirens.next_deadline(clock.now());
-            let wake = [self.engine.next_deadline(), self.retry_disk_at, sirens];
+            let links = self.links.next_deadline();
+            let wake = [self.engine.next_deadline(), self.retry_disk_at, sirens, links];
             let wake = wake.into_iter().flatten().min();
             tokio::select! {
                 biased;
@@ -322,7 +335,14 @@ impl Pipeline {
         let sender = frame.origin.sender();
         let decoded = match &frame.origin {
             Origin::Mqtt { .. } => self.decoder.decode(&frame, measurements),
-            Origin::Radio(hearing) => self.open(&frame.payload, hearing, measurements, round),
+            Origin::Radio(hearing) => {
+                measurements.clear();
+                let phy = &frame.payload;
+                match hearing.sync_word {
+                    SyncWord::Public => self.open_lorawan(phy, hearing, measurements, round),
+                    SyncWord::Private => self.open_link(phy, hearing, measurements, round),
+                }
+            }
         };
         let counters = &self.telemetry.counters;
         counters.frames.add(1);
@@ -368,45 +388,6 @@ impl Pipeline {
         }
     }
 
-    /// Opens a frame as it was on the air, and reads it into `measurements`.
-    fn open(
-        &mut self,
-        phy: &[u8],
-        hearing: &Arc<Hearing>,
-        measurements: &mut Vec<Measurement>,
-        round: &mut Round,
-    ) -> Decoded {
-        measurements.clear();
-        let clock = &self.telemetry.clock;
-        let wall = clock.wall();
-        let unix_ms =
-            (wall.quality == ClockQuality::Synchronised).then(|| wall.unix_ms(clock.now()));
-        let (now, disk_works) = (round.turn.at, self.retry_disk_at.is_none());
-        let moment = Moment { now, unix_ms, disk_works };
-        match self.radio.open(phy, hearing, moment, &mut self.sirens) {
-            Opened::From { node, payload, state, downlink } => {
-                round.turn.radio.push(state);
-                round.changed = true;
-                round.downlinks.extend(downlink);
-                let Some(Payload { port, bytes }) = payload else { return Decoded::Nothing };
-                let Some(codec) = self.radio.codec(node) else { return Decoded::Nothing };
-                let about = About { quantity: None, port: Some(port) };
-                match codec.decode(&bytes, about, measurements) {
-                    Ok(troubles) => Decoded::Heard { node, troubles },
-                    Err(error) => Decoded::Unreadable(error),
-                }
-            }
-            Opened::Undeclared { name } => {
-                self.decoder.note(name, "LoRaWAN", phy);
-                Decoded::Undeclared
-            }
-            Opened::Refused => {
-                self.telemetry.counters.radio_refused.add(1);
-                Decoded::Nothing
-            }
-        }
-    }
-
     /// Gives the engine an input, and puts what it decides into the round.
     fn engage(&mut self, input: Input<'_>, round: &mut Round) {
         let mut effects = Vec::new();
@@ -448,6 +429,7 @@ impl Pipeline {
     /// Commits a round and says what became of it.
     async fn finish(&mut self, mut round: Round) {
         self.sound(&mut round);
+        self.step_links(&mut round);
         let turn = &mut round.turn;
         self.readings_since_snapshot += turn.readings.len() as u64;
         let nothing = !round.changed
@@ -602,6 +584,9 @@ impl Pipeline {
             Command::Siren(name, command, reply) => {
                 let _heard = reply.send(self.command_siren(&name, command).await).is_ok();
             }
+            Command::Link(command, reply) => {
+                let _heard = reply.send(self.command_link(command).await).is_ok();
+            }
             Command::Reload(rules, reply) => {
                 let _heard = reply.send(self.reload(*rules).await).is_ok();
             }
@@ -624,6 +609,7 @@ impl Pipeline {
         self.engine = engine;
         self.decoder = Decoder::new(rules.routes.clone(), &rules.book);
         self.radio = Radio::new(rules.lorawan.as_ref(), &self.radio.states());
+        self.links = self.links.reloaded(&rules.link);
         self.sirens = Sirens::new(&rules.sirens, &self.sirens.states());
         self.rules = rules;
         self.sort_in(others, &mut round);
@@ -653,7 +639,7 @@ impl Pipeline {
                 })
                 .collect(),
             heard: self.decoder.heard().cloned().collect(),
-            radio_refused: self.radio.refused().collect(),
+            radio_refused: self.radio.refused().chain(self.links.refused()).collect(),
             sirens: self.siren_status(),
             disk_works: self.retry_disk_at.is_none(),
             unsaved_turns: self.unsaved.len(),

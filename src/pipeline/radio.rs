@@ -1,18 +1,19 @@
-//! Frames as they were on the air: whose they are, whether they are true and new, and what is answered.
+//! LoRaWAN frames as they were on the air: whose they are, whether they are true and new, and what is answered.
 //!
 //! What a device and the gateway must both remember changes in the transaction that stores the reading it admits, and an
 //! answer leaves only after that.
 
-use super::Leaves;
 use super::siren::{Given, Sirens, leaves};
+use super::{Decoded, Leaves, Pipeline, Round};
 use crate::domain::radio::{Downlink, Hearing, Urgency, When};
+use crate::domain::reading::Measurement;
 use crate::domain::rule::NodeIndex;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{ClockQuality, Timestamp};
 use crate::wire::lorawan::{
     self, Acknowledgement, Activation, DataUp, DevAddr, Device, Heard, JoinRequest, Network, Order,
     Payload, Profile, Refusal, Reply, State, Uplink,
 };
-use crate::wire::payload::PayloadMap;
+use crate::wire::payload::{About, PayloadMap};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -280,6 +281,46 @@ impl Radio {
     fn refuse(&mut self, reason: &'static str) -> Opened {
         *self.refused.entry(reason).or_default() += 1;
         Opened::Refused
+    }
+}
+
+impl Pipeline {
+    /// Opens a LoRaWAN frame as it was on the air, and reads it into `measurements`.
+    pub(super) fn open_lorawan(
+        &mut self,
+        phy: &[u8],
+        hearing: &Arc<Hearing>,
+        measurements: &mut Vec<Measurement>,
+        round: &mut Round,
+    ) -> Decoded {
+        let clock = &self.telemetry.clock;
+        let wall = clock.wall();
+        let unix_ms =
+            (wall.quality == ClockQuality::Synchronised).then(|| wall.unix_ms(clock.now()));
+        let (now, disk_works) = (round.turn.at, self.retry_disk_at.is_none());
+        let moment = Moment { now, unix_ms, disk_works };
+        match self.radio.open(phy, hearing, moment, &mut self.sirens) {
+            Opened::From { node, payload, state, downlink } => {
+                round.turn.radio.push(state);
+                round.changed = true;
+                round.downlinks.extend(downlink);
+                let Some(Payload { port, bytes }) = payload else { return Decoded::Nothing };
+                let Some(codec) = self.radio.codec(node) else { return Decoded::Nothing };
+                let about = About { quantity: None, port: Some(port) };
+                match codec.decode(&bytes, about, measurements) {
+                    Ok(troubles) => Decoded::Heard { node, troubles },
+                    Err(error) => Decoded::Unreadable(error),
+                }
+            }
+            Opened::Undeclared { name } => {
+                self.decoder.note(name, "LoRaWAN", phy);
+                Decoded::Undeclared
+            }
+            Opened::Refused => {
+                self.telemetry.counters.radio_refused.add(1);
+                Decoded::Nothing
+            }
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 /// After so many orders to sound that were not confirmed, somebody should look.
@@ -37,8 +38,8 @@ pub struct SirenNode {
     pub payloads: Payloads,
 }
 
-/// What the node of a siren is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the node of a siren is told; nothing for one of our own link, whose orders are not bytes of the operator's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Payloads {
     /// Port of the application (LoRaWAN `FPort`).
     pub port: u8,
@@ -57,6 +58,8 @@ pub enum Way {
     Asks,
     /// It is a LoRaWAN device of this gateway that always listens (class C).
     Listens,
+    /// It is a node of our own link, whose queue gives every order until it is answered.
+    Link,
     /// ChirpStack has it.
     ChirpStack {
         /// Name of the broker.
@@ -267,6 +270,33 @@ impl Sirens {
         }
     }
 
+    /// Returns what nodes of our own link have yet to be told: node, order, and how long it sounds at the most.
+    pub(super) fn owed_by_link(&self, now: Timestamp) -> Vec<(NodeIndex, Owed, Duration)> {
+        let of_link = self.0.iter().filter(|known| known.of.way == Way::Link);
+        let owed = |known: &Known| {
+            let owed = known.siren.owed(now)?;
+            Some((known.of.node, owed, known.of.settings.max_on))
+        };
+        of_link.filter_map(owed).collect()
+    }
+
+    /// Takes note that a node of our own link is given an order, if it is what it has yet to be told.
+    pub(super) fn told_by_link(&mut self, node: NodeIndex, order: Desired, now: Timestamp) {
+        let Some(known) = self.with_node(node) else { return };
+        if let Some(owed) = known.siren.owed(now).filter(|owed| owed.order == order) {
+            known.told(&owed, now);
+        }
+    }
+
+    /// Hears from a node of our own link that it did what it was told.
+    pub(super) fn confirmed_by_link(&mut self, node: NodeIndex, order: Desired, now: Timestamp) {
+        let Some(known) = self.with_node(node) else { return };
+        if known.siren.desired() == order {
+            let version = known.siren.told_version();
+            known.siren.confirmed(version, &known.of.settings, now);
+        }
+    }
+
     /// Hears from a network server what became of an order.
     fn fate(&mut self, node: NodeIndex, id: &str, fate: Fate, sender: &str, now: Timestamp) {
         let Some(known) = self.with_node(node) else { return };
@@ -288,7 +318,7 @@ impl Sirens {
     /// Returns when a siren has to be looked at again.
     pub(super) fn next_deadline(&self, now: Timestamp) -> Option<Timestamp> {
         let due = |known: &Known| match known.of.way {
-            Way::Asks => None,
+            Way::Asks | Way::Link => None,
             Way::Listens | Way::ChirpStack { .. } => known.siren.owed(now).map(|owed| owed.due),
         };
         self.0.iter().flat_map(|known| [known.siren.next_change(), due(known)]).flatten().min()
@@ -307,7 +337,10 @@ impl Pipeline {
         let mut due: Vec<(usize, Given)> = Vec::new();
         for (place, known) in self.sirens.0.iter_mut().enumerate() {
             known.siren.advance(now);
-            let pushed = known.of.way != Way::Asks;
+            let pushed = match known.of.way {
+                Way::Asks | Way::Link => false,
+                Way::Listens | Way::ChirpStack { .. } => true,
+            };
             if let Some(owed) = known.siren.owed(now).filter(|owed| pushed && owed.due <= now) {
                 due.push((place, known.given(owed)));
             }
@@ -327,7 +360,7 @@ impl Pipeline {
         let leaves = leaves(given.owed.urgency);
         let Some(known) = self.sirens.0.get_mut(place) else { return };
         match &known.of.way {
-            Way::Asks => {}
+            Way::Asks | Way::Link => {}
             Way::Listens => match self.radio.order(known.of.node, given) {
                 Some((state, downlink)) => {
                     round.turn.radio.push(state);

@@ -111,6 +111,12 @@ pub enum DecodeError {
         /// How many.
         length: usize,
     },
+    /// A report of our own link that cannot be read.
+    #[error("{words}")]
+    Report {
+        /// Why not.
+        words: String,
+    },
     /// What is wanted is there, but not in a form that can be read.
     #[error("{}", list(troubles))]
     Troubles {

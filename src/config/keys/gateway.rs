@@ -1,6 +1,8 @@
 //! The file as a whole, the gateway itself, its store.
 
-use super::{Key, Kind, Table, channels, default, mqtt, optional, radio, required, rules, siren};
+use super::{
+    Key, Kind, Table, channels, default, link, mqtt, optional, radio, required, rules, siren,
+};
 
 /// The top of `kengele.toml`.
 pub(in crate::config) static ROOT: Table = Table {
@@ -16,6 +18,11 @@ pub(in crate::config) static ROOT: Table = Table {
             "lorawan",
             Kind::Table(&radio::LORAWAN),
             "LoRaWAN devices without another network server.",
+        ),
+        optional(
+            "report",
+            Kind::Named(&link::REPORT),
+            "What nodes of our own radio link put into a report.",
         ),
         optional("codec", Kind::Named(&mqtt::CODEC), "How the bytes of devices become values."),
         optional("node", Kind::Named(&rules::NODE), "Field units that report."),

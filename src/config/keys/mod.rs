@@ -3,6 +3,7 @@
 
 mod channels;
 mod gateway;
+mod link;
 mod mqtt;
 mod radio;
 mod rules;

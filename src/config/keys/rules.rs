@@ -43,6 +43,7 @@ const NODE_KEYS: &[Key] = &[
         Kind::Table(&super::radio::NODE),
         "It is a LoRaWAN device of this gateway.",
     ),
+    optional("wf1", Kind::Table(&super::link::NODE), "It is a node of our own radio link."),
 ];
 
 static SENSOR: Table = Table {

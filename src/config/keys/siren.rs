@@ -8,8 +8,8 @@ const LEVELS: &[&str] = &["advisory", "warning", "danger"];
 /// `[siren.NAME]`.
 pub(super) static SIREN: Table = Table {
     header: "[siren.NAME]",
-    doc: "A siren on a node. Its node is a LoRaWAN device of this gateway (`[node.NAME.lorawan]`), or one that ChirpStack has \
-         (`broker` and `application`). See `docs/sirens.md`.",
+    doc: "A siren on a node. Its node is one of our own radio link (`[node.NAME.wf1]`), a LoRaWAN device of this gateway \
+         (`[node.NAME.lorawan]`), or one that ChirpStack has (`broker` and `application`). See `docs/sirens.md`.",
     keys: SIREN_KEYS,
     also: None,
 };
@@ -31,10 +31,14 @@ const SIREN_KEYS: &[Key] = &[
         "How long it sounds for an alert; then it pauses until the alert is issued anew or a worse one comes.",
     ),
     default("in_exercises", Kind::Bool, "false", "Whether it sounds in exercises too."),
-    required("port", Kind::Whole(1, 223), "Port (`FPort`) on which its node takes orders."),
-    required("on", Kind::Text, "What tells the node to sound, in hexadecimal digits."),
-    required("off", Kind::Text, "What tells it to be silent."),
-    required("test", Kind::Text, "What tells it to sound for a moment, and to end by itself."),
+    optional(
+        "port",
+        Kind::Whole(1, 223),
+        "Port (`FPort`) on which its node takes orders. A node of our own link has none of this and the next three.",
+    ),
+    optional("on", Kind::Text, "What tells the node to sound, in hexadecimal digits."),
+    optional("off", Kind::Text, "What tells it to be silent."),
+    optional("test", Kind::Text, "What tells it to sound for a moment, and to end by itself."),
     default(
         "confirmed",
         Kind::Bool,

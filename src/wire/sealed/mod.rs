@@ -43,7 +43,7 @@ pub use session::{
     Heard, ORDER_LATE_S, RECORD_BYTES_MAX, RESERVE_S, Record, RecordError, SealError, Sealed,
     Session, Told,
 };
-pub use state::{READINGS_REMEMBERED, STATE_BYTES_MAX, State, StateError};
+pub use state::{READINGS_REMEMBERED, STATE_BYTES_MAX, State, StateError, UNSTORED_MAX};
 pub use window::WINDOW;
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub struct Now {
     pub s: u64,
     /// Seconds since 1970, if the gateway's clock can be believed.
     pub unix_s: Option<u32>,
+    /// Whether what is heard now can be stored. Where it cannot, nothing is acknowledged.
+    pub stores: bool,
 }
 
 /// A frame to the node. It may go out only when the state that came with it is committed.
@@ -255,7 +257,9 @@ impl Peer {
         if freshness != Freshness::Fresh && self.profile.listens != Listens::Never {
             state.ask_for_proof(now.s, &mut ended);
         }
-        let ack = parts.ack_wanted && !matches!(content, Content::Unreadable(_) | Content::Unknown);
+        let ack = parts.ack_wanted
+            && now.stores
+            && !matches!(content, Content::Unreadable(_) | Content::Unknown);
         let preface = Preface { answer: true, ack, reference: counter };
         let reply = self.reply(&mut state, preface, now);
         Ok(Accepted {
@@ -397,8 +401,8 @@ impl Peer {
     pub fn next_deadline_s(&self) -> Option<u64> {
         let expires = self.state.orders.expires_at_s();
         let due = match self.profile.listens {
-            Listens::Always => self.state.orders.due_at_s(),
-            Listens::Never | Listens::AfterItsFrames => None,
+            Listens::Always if !self.state.revoked => self.state.orders.due_at_s(),
+            Listens::Always | Listens::Never | Listens::AfterItsFrames => None,
         };
         match (expires, due) {
             (Some(expires), Some(due)) => Some(expires.min(due)),

@@ -15,6 +15,9 @@ const FORMAT: u8 = 1;
 pub const STATE_BYTES_MAX: usize = 640;
 /// Readings that are remembered by name, to know them when they come again.
 pub const READINGS_REMEMBERED: usize = 32;
+/// Frames to a node that may leave although the state that belongs to them cannot be stored: those that warn of danger,
+/// when the disk fails.
+pub const UNSTORED_MAX: u32 = 32;
 /// How long the question after the time waits for an answer, s.
 const PROOF_EXPIRES_S: u64 = 3600;
 
@@ -132,6 +135,13 @@ impl State {
             Some(anchor) => Self { anchor: Some(Anchor { proven: false, ..anchor }), ..self },
             None => self,
         }
+    }
+
+    /// Returns the state after the gateway ended, nobody knows how: no counter is used again of the at most
+    /// [`UNSTORED_MAX`] frames that may have left without it.
+    #[must_use]
+    pub const fn after_restart(self) -> Self {
+        Self { down_next: self.down_next.saturating_add(UNSTORED_MAX), ..self }
     }
 
     /// Returns the epoch that the node speaks with, as far as it was heard.

@@ -19,7 +19,7 @@ pub struct Gateway {
 }
 
 fn now(ms: u64) -> Now {
-    Now { s: ms / 1000, unix_s: u32::try_from(1_800_000_000 + ms / 1000).ok() }
+    Now { s: ms / 1000, unix_s: u32::try_from(1_800_000_000 + ms / 1000).ok(), stores: true }
 }
 
 impl Gateway {

@@ -198,7 +198,7 @@ impl World {
     }
 
     fn gateway_now(&self) -> Now {
-        Now { s: self.now_ms / 1000, unix_s: None }
+        Now { s: self.now_ms / 1000, unix_s: None, stores: true }
     }
 
     pub(crate) fn order(&mut self, order: Order) {

@@ -34,7 +34,7 @@ pub(super) fn schema() -> Schema {
 }
 
 pub(super) fn at(s: u64) -> Now {
-    Now { s, unix_s: Some(1_800_000_000) }
+    Now { s, unix_s: Some(1_800_000_000), stores: true }
 }
 
 /// Both ends of one link, with a flash that works and a store that commits.
