@@ -113,12 +113,10 @@ fn siren(section: &Section<'_>, named: &Named<'_>, faults: &Faults<'_>) -> Optio
         unknown(faults, section.place_of("node"), "node", &node, &known);
         return None;
     };
+    let of_link = named.link.iter().any(|node| node.place == place);
+    let payloads = if of_link { no_payloads(section, faults) } else { payloads(section, faults) };
     let way = way(section, place, named, faults)?;
-    let payloads = match way {
-        SirenWay::Link => no_payloads(section, faults),
-        SirenWay::Lorawan | SirenWay::ChirpStack { .. } => Some(payloads(section, faults)?),
-    };
-    Some(Siren {
+    (of_link || payloads.is_some()).then_some(Siren {
         name,
         place,
         areas: areas.into_iter().map(|(area, _)| area).collect(),

@@ -19,6 +19,7 @@ mod external_broker;
 mod forwarders;
 mod gateway;
 mod http_sms;
+mod link;
 mod listener;
 mod lorawan;
 mod modem_driver;

@@ -72,6 +72,41 @@ fn each_fault_of_a_frame_is_told_by_its_name() {
 }
 
 #[test]
+fn what_cannot_be_stored_is_not_acknowledged_and_orders_go_out_all_the_same() {
+    let mut pair = Pair::new(Listens::AfterItsFrames);
+    let full = |s| Now { stores: false, ..at(s) };
+    let sealed = pair.seal(Kind::Health, true, 600);
+    assert_eq!(pair.peer.hear(&sealed.frame, full(5000)).unwrap().reply, None);
+    pair.order(Order::SirenOn { seconds: 60 }, 9000);
+    let reply = pair.peer.hear(&sealed.frame, full(5000)).unwrap().reply.unwrap();
+    assert!(reply.is_danger() && !reply.ack);
+    let heard = pair.open(&reply.frame, 601).unwrap();
+    assert_eq!(heard.acked, None);
+    assert!(matches!(heard.told, Some(Told::Do { .. })), "{heard:?}");
+}
+
+/// Frames that warned of danger left, and the state behind them was lost with the gateway.
+#[test]
+fn after_a_restart_no_counter_of_a_frame_that_left_unstored_is_used_again() {
+    let mut pair = Pair::new(Listens::Always);
+    pair.order(Order::SirenOn { seconds: 60 }, 100_000);
+    let (kept, mut counters) = (*pair.peer.state(), Vec::new());
+    for sent in 0..UNSTORED_MAX {
+        let step = pair.peer.step(at(1000 + 100 * u64::from(sent))).unwrap();
+        pair.peer.commit(step.state);
+        let frame = step.reply.unwrap().frame;
+        counters.push(parse(&frame).unwrap().counter_low);
+        pair.open(&frame, 1).unwrap();
+    }
+    pair.peer.commit(kept.after_restart());
+    let step = pair.peer.step(at(9000)).unwrap();
+    let frame = step.reply.unwrap().frame;
+    assert!(!counters.contains(&parse(&frame).unwrap().counter_low), "{counters:?}");
+    // The node, which heard all of them, hears this one too.
+    assert!(pair.open(&frame, 2).is_ok());
+}
+
+#[test]
 fn a_frame_of_another_network_is_refused() {
     let mut pair = Pair::new(Listens::AfterItsFrames);
     let sealed = pair.seal(Kind::Telemetry, true, 600);
