@@ -83,7 +83,7 @@ pub(crate) fn run(config: &Path, command: Node, style: Style) -> Result<(), Fail
         return Ok(());
     }
     match command {
-        NodeCommand::Add | NodeCommand::Swap => code(&answer)?,
+        NodeCommand::Add | NodeCommand::Swap => code(&answer, style)?,
         NodeCommand::Revoke => {
             print::line(&format!("node {name} is revoked: none of its frames counts any more"));
         }
@@ -110,13 +110,16 @@ fn seconds(every: &str) -> Result<u16, Failure> {
 }
 
 /// Shows a provisioning code for a telephone's camera, and in letters.
-fn code(answer: &Value) -> Result<(), Failure> {
+fn code(answer: &Value, style: Style) -> Result<(), Failure> {
     let code = text(answer, "code");
     let qr = QrCode::with_error_correction_level(code, EcLevel::M)?;
     // Dark modules are drawn as blanks of a light page, so that it reads on dark terminals as well.
     let mut page = qr.render::<Dense1x2>();
     page.dark_color(Dense1x2::Light).light_color(Dense1x2::Dark);
-    print::line(&page.build());
+    for line in page.build().lines() {
+        // White on black, whatever colours the terminal has: a page the other way round is not read by every telephone.
+        print::line(&style.paint("97;40", line));
+    }
     print::line("");
     print::line(&format!("  {}", grouped(code)));
     print::line("");

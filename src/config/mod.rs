@@ -172,7 +172,7 @@ fn check(
     let link_nodes = link::nodes(root, &nodes, &reports, &lorawan_nodes, faults);
     let links = mqtt::link_names(&brokers, listener.as_ref());
     let topics = topic::topics(root, &links, &codecs, faults);
-    topic::unheard(root, &topics, &codecs, &nodes, faults);
+    topic::unheard(root, &topics, &codecs, (&link_nodes, &reports), &nodes, faults);
     let named = siren::Named {
         nodes: &nodes,
         lorawan: &lorawan_nodes,

@@ -3,6 +3,7 @@
 use super::amount;
 use super::document::{Faults, Place};
 use super::keys::{ENCODINGS, FORMATS};
+use super::link::{LinkNode, Report};
 use super::measure::quantity_at;
 use super::pattern::TopicTemplate;
 use super::people::unknown;
@@ -263,6 +264,7 @@ pub(super) fn unheard(
     root: &Section<'_>,
     topics: &[Topic],
     codecs: &[Codec],
+    link: (&[LinkNode], &[Report]),
     nodes: &[Node],
     faults: &Faults<'_>,
 ) {
@@ -279,11 +281,20 @@ pub(super) fn unheard(
                 && topics.iter().any(|topic| topic.format.is_event())
     };
     let places: BTreeMap<&str, Place> = root.named_places("node").into_iter().collect();
-    for node in nodes {
+    for (place, node) in nodes.iter().enumerate() {
+        let of_link = link.0.iter().find(|of_link| of_link.place == place);
+        let report = of_link.and_then(|of| link.1.iter().find(|report| report.name == of.report));
+        let reported = |quantity| {
+            // Nodes of our link say how their battery is without being asked.
+            report.is_some_and(|report| {
+                quantity == Quantity::BatteryVoltage
+                    || report.fields.iter().any(|field| field.quantity == quantity)
+            })
+        };
         let lost: Vec<&str> = node
             .sensors
             .iter()
-            .filter(|sensor| !brought(sensor.quantity))
+            .filter(|sensor| !brought(sensor.quantity) && !reported(sensor.quantity))
             .map(|sensor| sensor.quantity.name())
             .collect();
         if let Some(place) = places.get(&*node.name.0)
