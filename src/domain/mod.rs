@@ -7,6 +7,7 @@ mod table;
 pub mod time;
 pub mod snapshot;
 pub mod radio;
+pub mod airtime;
 pub mod power;
 pub mod frame;
 pub mod quantity;

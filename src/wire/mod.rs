@@ -17,3 +17,4 @@ pub mod lorawan;
 pub mod sealed;
 pub mod sealed_quantity;
 pub mod semtech_udp;
+pub mod chip_link;

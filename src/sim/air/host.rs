@@ -5,12 +5,13 @@ use super::ether::{Conditions, Jammer};
 use super::log::Event;
 use super::medium::Medium;
 use super::signal::Position;
-use super::silicon::{Faults, Pins, Silicon};
+use super::silicon::{Faults, Silicon};
 use super::sx126x::Sx126x;
 use super::sx126x_bus::Board;
 use super::sx127x::Sx127x;
 use super::witness::{Limit, Testimony};
 use super::{ChipId, ChipKind};
+use crate::wire::chip_link::{Pins, Switch};
 use embedded_hal::spi::{ErrorType, Operation};
 use embedded_hal_async::delay::DelayNs;
 use embedded_hal_async::spi::SpiDevice;
@@ -27,18 +28,6 @@ const OVERSIGHT_EVERY: Duration = Duration::from_secs(1);
 
 /// How late that one may be.
 const OVERSIGHT_GRACE: Duration = Duration::from_millis(20);
-
-/// Where the switch of an antenna stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Switch {
-    /// Neither way.
-    #[default]
-    Off,
-    /// To the receiver.
-    Receive,
-    /// To the transmitter.
-    Transmit,
-}
 
 struct Shared {
     medium: Mutex<Medium>,

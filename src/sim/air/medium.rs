@@ -6,8 +6,9 @@ use super::attack::{Attacker, Deeds, HELD_MAX, Plan};
 use super::ether::{CAPTURE_DB, Conditions, Ether, Fate, Flight, Jammer, Place, Sender};
 use super::log::{Log, Reason, What};
 use super::signal::Position;
-use super::silicon::{Arrival, Checksum, Emission, Order, Pins, Scene, Silicon};
+use super::silicon::{Arrival, Checksum, Emission, Order, Scene, Silicon};
 use super::witness::Witness;
+use crate::wire::chip_link::Pins;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

@@ -56,14 +56,15 @@ mod medium;
 mod host;
 pub mod socket;
 
+pub use crate::wire::chip_link::{Pins, Switch};
 pub use attack::{Attacker, Deeds, HELD_MAX, Plan};
 pub use ether::{
     Bursts, CAPTURE_DB, Conditions, FLIGHTS_MAX, FOREIGN_FACTOR_DB, JAMMERS_MAX, Jammer, Sender,
 };
-pub use host::{Air, AirDelay, AirInterface, AirSpi, Chip, Switch};
+pub use host::{Air, AirDelay, AirInterface, AirSpi, Chip};
 pub use log::{Event, LOG_MAX, Reason, What};
 pub use signal::{Family, Parts, PathLoss, Position, Shape, Tuning};
-pub use silicon::{Faults, Pins};
+pub use silicon::Faults;
 pub use sx126x_bus::Board;
 pub use witness::{Limit, REMEMBERED_MAX, Testimony, Witness};
 

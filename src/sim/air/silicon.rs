@@ -2,19 +2,9 @@
 
 use super::ether::{Ether, Part, Place};
 use super::signal::{Shape, Tuning};
+use crate::wire::chip_link::Pins;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Levels of a chip's outputs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pins {
-    /// BUSY of an SX126x; an SX127x has none.
-    pub busy: bool,
-    /// DIO1 of an SX126x, DIO0 of an SX127x.
-    pub irq: bool,
-    /// DIO1 of an SX127x.
-    pub dio1: bool,
-}
 
 /// What a host did that a chip does not forgive, or that this emulator does not model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

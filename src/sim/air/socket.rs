@@ -1,25 +1,10 @@
 //! The chip link's far end: a chip's bus and pins over a Unix stream socket, for a host in another process.
-//!
-//! A message is its kind, the length of what follows as 16 bits with the low byte first, and that. From the host:
-//! `0x01` bytes to clock between two edges of NSS, `0x02` a pulse on NRESET, `0x03` one byte for the antenna's switch
-//! (0 off, 1 receive, 2 transmit). Each is answered by its kind plus `0x80`, with the bytes that came out or with
-//! nothing. Unasked, `0x90` and one byte tell the pins: bit 0 BUSY, bit 1 the interrupt, bit 2 DIO1 of an SX127x; at
-//! the beginning, at each change, and always before the answer to what changed them, so that a host never takes a busy
-//! chip for a ready one.
 
-use super::{Chip, Pins, Switch};
+use super::Chip;
+use crate::wire::chip_link::Message;
 use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-
-const TRANSFER: u8 = 0x01;
-const RESET: u8 = 0x02;
-const SWITCH: u8 = 0x03;
-const ANSWER: u8 = 0x80;
-const PINS: u8 = 0x90;
-
-/// Kind and length before each message.
-const HEAD: usize = 3;
 
 /// Serves a chip to one host after the other, for ever: a host that goes leaves the chip as it is, like a real one's.
 ///
@@ -53,24 +38,24 @@ pub async fn converse(mut stream: UnixStream, chip: &Chip) -> io::Result<()> {
     // whole.
     let mut unread = Vec::new();
     let mut told = chip.pins();
-    stream.write_all(&message(PINS, &[bits(told)])).await?;
+    stream.write_all(&Message::Pins(told).to_bytes()).await?;
     loop {
-        while let Some((kind, bytes)) = split(&mut unread) {
-            let answer = obey(chip, kind, &bytes)?;
+        while let Some(message) = Message::take(&mut unread).map_err(invalid)? {
+            let answer = obey(chip, message)?;
             let mut out = Vec::new();
             let pins = chip.pins();
             if pins != told {
                 told = pins;
-                out.extend(message(PINS, &[bits(pins)]));
+                out.extend(Message::Pins(pins).to_bytes());
             }
-            out.extend(message(kind | ANSWER, &answer));
+            out.extend(answer.to_bytes());
             stream.write_all(&out).await?;
         }
         tokio::select! {
             biased;
             pins = chip.wait_for(|pins| pins != told) => {
                 told = pins;
-                stream.write_all(&message(PINS, &[bits(pins)])).await?;
+                stream.write_all(&Message::Pins(pins).to_bytes()).await?;
             }
             read = stream.read_buf(&mut unread) => {
                 if read? == 0 {
@@ -81,39 +66,23 @@ pub async fn converse(mut stream: UnixStream, chip: &Chip) -> io::Result<()> {
     }
 }
 
-fn message(kind: u8, bytes: &[u8]) -> Vec<u8> {
-    let [low, high] = u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_le_bytes();
-    let mut out = vec![kind, low, high];
-    out.extend(bytes.iter().take(usize::from(u16::MAX)));
-    out
+fn invalid(fault: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, fault)
 }
 
-/// Takes the first message that is there whole.
-fn split(unread: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
-    let [kind, low, high, ..] = unread[..] else { return None };
-    let end = HEAD + usize::from(u16::from_le_bytes([low, high]));
-    let bytes = unread.get(HEAD..end)?.to_vec();
-    unread.drain(..end);
-    Some((kind, bytes))
-}
-
-fn bits(pins: Pins) -> u8 {
-    u8::from(pins.busy) | (u8::from(pins.irq) << 1) | (u8::from(pins.dio1) << 2)
-}
-
-fn obey(chip: &Chip, kind: u8, bytes: &[u8]) -> io::Result<Vec<u8>> {
-    match (kind, bytes) {
-        (TRANSFER, mosi) => return Ok(chip.transfer(mosi)),
-        (RESET, []) => chip.reset(),
-        (SWITCH, [0]) => chip.set_switch(Switch::Off),
-        (SWITCH, [1]) => chip.set_switch(Switch::Receive),
-        (SWITCH, [2]) => chip.set_switch(Switch::Transmit),
-        (kind, bytes) => {
-            let length = bytes.len();
-            let fault =
-                format!("a message of kind {kind:#04x} with {length} bytes is none of a host's");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, fault));
+fn obey(chip: &Chip, message: Message) -> io::Result<Message> {
+    match message {
+        Message::Transfer(mosi) => Ok(Message::Transferred(chip.transfer(&mosi))),
+        Message::Reset => {
+            chip.reset();
+            Ok(Message::WasReset)
+        }
+        Message::Switch(switch) => {
+            chip.set_switch(switch);
+            Ok(Message::Switched)
+        }
+        Message::Transferred(_) | Message::WasReset | Message::Switched | Message::Pins(_) => {
+            Err(invalid("a host says what only a chip says"))
         }
     }
-    Ok(Vec::new())
 }

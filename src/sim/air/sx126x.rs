@@ -11,8 +11,9 @@
 
 use super::ether::Part;
 use super::signal::{Family, Shape, Tuning};
-use super::silicon::{Arrival, Checksum, Ear, Emission, Faults, Order, Pins, Scene, Silicon};
+use super::silicon::{Arrival, Checksum, Ear, Emission, Faults, Order, Scene, Silicon};
 use super::sx126x_bus::{self as bus, Board, Memory, fallback, ticks, word};
+use crate::wire::chip_link::Pins;
 use std::time::Duration;
 
 pub use super::sx126x_bus::{COMMANDS, REGISTERS};

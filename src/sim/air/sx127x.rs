@@ -9,8 +9,9 @@
 
 use super::ether::Part;
 use super::signal::{Family, Shape, Tuning};
-use super::silicon::{Arrival, Checksum, Ear, Emission, Faults, Order, Pins, Scene, Silicon};
+use super::silicon::{Arrival, Checksum, Ear, Emission, Faults, Order, Scene, Silicon};
 use super::sx126x_bus::raw_snr;
+use crate::wire::chip_link::Pins;
 use std::sync::Arc;
 use std::time::Duration;
 

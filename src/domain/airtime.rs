@@ -1,0 +1,295 @@
+//! What a country lets a radio send: plans as data, and the account that keeps within them.
+//!
+//! The account covers every hour, not every calendar hour: no hour that could be cut out of the past holds more airtime
+//! than the plan allows. A part of it is held back for frames that warn of danger.
+
+mod plans;
+
+pub use plans::{Band, PLANS, Plan, WF1_BANDWIDTH_HZ};
+
+use crate::domain::radio::{Modulation, Urgency};
+use crate::domain::time::Timestamp;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// Time over which airtime is counted (ETSI EN 300 220-2 §4.3.3: the duty cycle is over one hour).
+pub const HOUR: Duration = Duration::from_hours(1);
+/// Share of the airtime that is held back for frames that warn of danger.
+pub const KEPT_FOR_DANGER: f64 = 0.25;
+/// The time line counts milliseconds.
+const ROUNDING: Duration = Duration::from_millis(1);
+/// Countries, and what two sources say of them.
+const COUNTRIES: &str = include_str!("airtime/countries.csv");
+
+/// What a country is allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Country {
+    /// This plan, as far as the sources agree.
+    Plan(&'static Plan),
+    /// The sources say different things: by the LoRa Alliance, by The Things Network.
+    Disputed(Vec<&'static str>, Vec<&'static str>),
+    /// Some plan that this program does not have.
+    OtherPlans(Vec<&'static str>),
+    /// No source knows it.
+    Unknown,
+}
+
+/// Returns what the country of that ISO 3166 code is allowed. That is no legal advice: the regulator decides.
+#[must_use]
+pub fn country(iso2: &str) -> Country {
+    let row = COUNTRIES.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
+        let mut columns = line.split(',');
+        (columns.next()? == iso2).then(|| (columns.next(), columns.next()))
+    });
+    let Some((alliance, network)) = row else { return Country::Unknown };
+    let words = |column: Option<&'static str>| -> Vec<&'static str> {
+        column.unwrap_or("").split_whitespace().collect()
+    };
+    let (alliance, network) = (words(alliance), words(network));
+    let first = alliance.first().or(network.first()).copied().unwrap_or("");
+    if !alliance.is_empty() && !network.is_empty() && !network.contains(&first) {
+        return Country::Disputed(alliance, network);
+    }
+    match Plan::named(first) {
+        Some(plan) => Country::Plan(plan),
+        None => Country::OtherPlans(alliance.into_iter().chain(network).collect()),
+    }
+}
+
+/// Whether a frame may go out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Verdict {
+    /// Now, with at most so much power at the antenna's foot, dBm.
+    Now {
+        /// Effective radiated power less the antenna's gain over a dipole.
+        power_dbm: f64,
+    },
+    /// Not before this moment.
+    Wait(Timestamp),
+    /// Never.
+    Never(Never),
+}
+
+/// Why a frame may never go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Never {
+    /// The plan has no band at this frequency.
+    Frequency,
+    /// It is longer than one frame may be.
+    Dwell,
+    /// It is longer than what an hour allows.
+    Duty,
+}
+
+/// What a radio has sent within the last hour, by band.
+#[derive(Clone, Debug)]
+pub struct Airtime {
+    plan: &'static Plan,
+    /// Gain of the antenna over a dipole, dB.
+    gain_db: f64,
+    sent: BTreeMap<usize, VecDeque<(Timestamp, Duration)>>,
+}
+
+impl Airtime {
+    /// Opens the account of a radio whose antenna has so much gain over an isotropic one, dBi.
+    #[must_use]
+    pub fn new(plan: &'static Plan, antenna_dbi: f64) -> Self {
+        Self { plan, gain_db: antenna_dbi - plans::DIPOLE_DBI, sent: BTreeMap::new() }
+    }
+
+    /// Judges a frame of that many bytes.
+    #[must_use]
+    pub fn ask(
+        &self,
+        frequency_hz: u32,
+        modulation: Modulation,
+        bytes: usize,
+        urgency: Urgency,
+        now: Timestamp,
+    ) -> Verdict {
+        let Some((place, band)) = self.plan.band(frequency_hz) else {
+            return Verdict::Never(Never::Frequency);
+        };
+        let air = modulation.time_on_air(bytes, true);
+        if band.dwell(modulation).is_some_and(|most| air > most) {
+            return Verdict::Never(Never::Dwell);
+        }
+        let power_dbm = band.erp_dbm - self.gain_db.max(0.0);
+        let Some(duty) = band.duty else { return Verdict::Now { power_dbm } };
+        let most = match urgency {
+            Urgency::Danger => HOUR.mul_f64(duty),
+            Urgency::Ordinary => HOUR.mul_f64(duty * (1.0 - KEPT_FOR_DANGER)),
+        };
+        if air > most {
+            return Verdict::Never(Never::Duty);
+        }
+        let sent = self.sent.get(&place);
+        // The hour that ends with this frame: what ended within it counts whole.
+        let leaves = |at: Timestamp, old: Duration| at + old + HOUR + ROUNDING;
+        let within =
+            || sent.into_iter().flatten().filter(|(at, old)| leaves(*at, *old) > now + air);
+        let mut sum: Duration = within().map(|(_, air)| *air).sum();
+        if sum + air <= most {
+            return Verdict::Now { power_dbm };
+        }
+        for (at, old) in within() {
+            sum = sum.saturating_sub(*old);
+            if sum + air <= most {
+                return Verdict::Wait(leaves(*at, *old) - air + ROUNDING);
+            }
+        }
+        Verdict::Never(Never::Duty)
+    }
+
+    /// Books a frame that goes out now. Ask first.
+    pub fn book(
+        &mut self,
+        frequency_hz: u32,
+        modulation: Modulation,
+        bytes: usize,
+        now: Timestamp,
+    ) {
+        let Some((place, _)) = self.plan.band(frequency_hz) else { return };
+        let air = modulation.time_on_air(bytes, true);
+        let sent = self.sent.entry(place).or_default();
+        while sent.front().is_some_and(|(at, _)| now.since(*at) > 2 * HOUR) {
+            sent.pop_front();
+        }
+        sent.push_back((now, air));
+    }
+
+    /// Returns the share of the last hour that was sent in the band of a frequency, and the share that is allowed, if it
+    /// is limited.
+    #[must_use]
+    pub fn share(&self, frequency_hz: u32, now: Timestamp) -> Option<(f64, f64)> {
+        let (place, band) = self.plan.band(frequency_hz)?;
+        let sent = self.sent.get(&place).into_iter().flatten();
+        let sum: Duration =
+            sent.filter(|(at, _)| now.since(*at) <= HOUR).map(|(_, air)| *air).sum();
+        Some((sum.as_secs_f64() / HOUR.as_secs_f64(), band.duty?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::cast_precision_loss, reason = "milliseconds of some days")]
+
+    use super::*;
+    use proptest::prelude::*;
+
+    const SF9: Modulation = Modulation::Lora { spreading_factor: 9, bandwidth_hz: 125_000 };
+    const SF12: Modulation = Modulation::Lora { spreading_factor: 12, bandwidth_hz: 125_000 };
+
+    fn at(s: u64) -> Timestamp {
+        Timestamp::default() + Duration::from_secs(s)
+    }
+
+    #[test]
+    fn a_country_has_the_plan_that_its_sources_agree_on() {
+        let plan = |name| Country::Plan(Plan::named(name).unwrap());
+        assert_eq!(country("KE"), plan("EU868"));
+        assert_eq!(country("IN"), plan("IN865"));
+        assert_eq!(country("US"), plan("US915"));
+        assert_eq!(country("TZ"), Country::Disputed(vec!["AS923-1", "EU433"], vec!["EU868"]));
+        assert_eq!(country("XX"), Country::Unknown);
+        assert!(matches!(country("CN"), Country::OtherPlans(_)), "{:?}", country("CN"));
+    }
+
+    #[test]
+    fn each_plan_sends_its_own_frames_on_its_own_channel() {
+        for plan in PLANS {
+            let airtime = Airtime::new(plan, 2.15);
+            let modulation =
+                Modulation::Lora { spreading_factor: 9, bandwidth_hz: plan.wf1_bandwidth_hz };
+            let verdict = airtime.ask(plan.wf1_hz, modulation, 36, Urgency::Ordinary, at(0));
+            assert!(matches!(verdict, Verdict::Now { .. }), "{}: {verdict:?}", plan.name);
+            let elsewhere = airtime.ask(800_000_000, modulation, 36, Urgency::Danger, at(0));
+            assert_eq!(elsewhere, Verdict::Never(Never::Frequency));
+        }
+    }
+
+    #[test]
+    fn power_is_what_the_antenna_leaves_of_it() {
+        let eu868 = Plan::named("EU868").unwrap();
+        let power =
+            |dbi, hz| match Airtime::new(eu868, dbi).ask(hz, SF9, 20, Urgency::Danger, at(0)) {
+                Verdict::Now { power_dbm } => power_dbm,
+                other @ (Verdict::Wait(_) | Verdict::Never(_)) => panic!("{other:?}"),
+            };
+        assert!((power(2.15, 868_100_000) - 14.0).abs() < 1e-9);
+        assert!((power(5.15, 868_100_000) - 11.0).abs() < 1e-9);
+        assert!((power(2.15, 869_525_000) - 27.0).abs() < 1e-9);
+        // A poor antenna is no reason to feed it more than the plan's figure.
+        assert!((power(0.0, 868_100_000) - 14.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_frame_that_dwells_too_long_never_goes_out() {
+        let as923 = Airtime::new(Plan::named("AS923-1").unwrap(), 2.15);
+        let verdict = as923.ask(923_200_000, SF12, 20, Urgency::Danger, at(0));
+        assert_eq!(verdict, Verdict::Never(Never::Dwell));
+    }
+
+    #[test]
+    fn danger_has_airtime_left_when_the_ordinary_has_none() {
+        let mut airtime = Airtime::new(Plan::named("EU868").unwrap(), 2.15);
+        let (hz, mut now) = (868_100_000, 0);
+        while let Verdict::Now { .. } = airtime.ask(hz, SF12, 51, Urgency::Ordinary, at(now)) {
+            airtime.book(hz, SF12, 51, at(now));
+            now += 10;
+        }
+        let Verdict::Wait(until) = airtime.ask(hz, SF12, 51, Urgency::Ordinary, at(now)) else {
+            panic!()
+        };
+        assert!(matches!(airtime.ask(hz, SF12, 51, Urgency::Danger, at(now)), Verdict::Now { .. }));
+        let then = airtime.ask(hz, SF12, 51, Urgency::Ordinary, until);
+        assert!(matches!(then, Verdict::Now { .. }), "{then:?}");
+        let (sent, allowed) = airtime.share(hz, at(now)).unwrap();
+        assert!(sent > 0.006 && sent <= allowed, "{sent} of {allowed}");
+    }
+
+    proptest! {
+        /// Whatever is asked for, whenever: no hour holds more than the plan allows, and who waits as told may send.
+        #[test]
+        fn no_hour_holds_more_airtime_than_the_plan_allows(
+            asked in prop::collection::vec((0_u64..400, 7_u8..=12, 1_usize..60, any::<bool>()), 1..400),
+        ) {
+            let mut airtime = Airtime::new(Plan::named("EU868").unwrap(), 2.15);
+            let (hz, mut now, mut sent) = (868_300_000, Timestamp::default(), Vec::new());
+            for (wait_s, spreading_factor, bytes, danger) in asked {
+                now = now + Duration::from_secs(wait_s);
+                let modulation = Modulation::Lora { spreading_factor, bandwidth_hz: 125_000 };
+                let urgency = if danger { Urgency::Danger } else { Urgency::Ordinary };
+                match airtime.ask(hz, modulation, bytes, urgency, now) {
+                    Verdict::Now { .. } => {
+                        airtime.book(hz, modulation, bytes, now);
+                        let air = modulation.time_on_air(bytes, true);
+                        sent.push((now.as_millis(), air.as_secs_f64() * 1000.0));
+                        now = now + air;
+                    }
+                    Verdict::Wait(until) => {
+                        prop_assert!(until > now);
+                        let then = airtime.ask(hz, modulation, bytes, urgency, until);
+                        let may = matches!(then, Verdict::Now { .. });
+                        prop_assert!(may, "{:?}", then);
+                    }
+                    Verdict::Never(why) => prop_assert_eq!(why, Never::Duty),
+                }
+            }
+            // Judged anew: airtime within each hour that ends with the end of a frame, cut where the hour begins.
+            for (last_ms, last_air) in &sent {
+                let end = *last_ms as f64 + last_air;
+                let begin = end - 3_600_000.0;
+                let within: f64 = sent
+                    .iter()
+                    .map(|(at, air)| {
+                                let at = *at as f64;
+                        (at + air).min(end) - at.max(begin)
+                    })
+                    .filter(|part| *part > 0.0)
+                    .sum();
+                prop_assert!(within <= 36_000.0 + 1.0, "{within} ms within an hour");
+            }
+        }
+    }
+}
