@@ -7,7 +7,7 @@ use crate::domain::outbox::Delivery;
 use crate::domain::recipient::PhoneNumber;
 use crate::domain::time::Timestamp;
 use crate::pipeline::SirenStatus;
-use crate::source::{mqtt, semtech_udp};
+use crate::source::{lora, mqtt, semtech_udp};
 use crate::store::{ReadingRow, WarningRow};
 use serde_json::{Value, json};
 
@@ -78,6 +78,23 @@ pub(super) fn forwarders(counters: &semtech_udp::Counters, now: Timestamp) -> Va
         "refused": counters.refused.get(), "dropped": counters.dropped.get(),
         "downlinks": counters.downlinks.get(), "downlinks_late": counters.downlinks_late.get(),
         "downlinks_held": counters.downlinks_held.get(), "downlinks_refused": counters.downlinks_refused.get(),
+    })
+}
+
+pub(super) fn radio(radio: &lora::Counters, now: Timestamp) -> Value {
+    let state = match radio.state() {
+        lora::State::Starting => "starting".to_owned(),
+        lora::State::Listening => "listening".to_owned(),
+        lora::State::Down(reason) => format!("down: {reason}"),
+    };
+    let share = radio.share();
+    json!({
+        "state": state, "heard_s_ago": radio.heard().map(|at| now.since(at).as_secs()),
+        "airtime_percent": share.map(|(sent, _)| sent * 100.0),
+        "airtime_allowed_percent": share.map(|(_, allowed)| allowed * 100.0),
+        "frames": radio.frames.get(), "damaged": radio.damaged.get(), "dropped": radio.dropped.get(),
+        "sent": radio.sent.get(), "late": radio.late.get(), "held": radio.held.get(), "busy": radio.busy.get(),
+        "resets": radio.resets.get(),
     })
 }
 

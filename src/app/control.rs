@@ -417,6 +417,7 @@ impl Hands {
             "listener": self.listener.as_ref().map(answer::listener),
             "radio": {
                 "refused": status.radio_refused.iter().map(|(reason, count)| (*reason, *count)).collect::<BTreeMap<_, _>>(),
+                "own": self.radio.as_deref().map(|radio| answer::radio(radio, clock.now())),
                 "packet_forwarders": self.forwarders.as_deref().map(|f| answer::forwarders(f, clock.now())),
             },
             "sirens": status.sirens.iter().map(answer::siren).collect::<Vec<_>>(),

@@ -18,7 +18,7 @@ use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::warning::{Alert, MessageType};
 use crate::pipeline::{Command, Outlets, Pipeline, Publisher, Rules};
 use crate::source::semtech_udp::{self, Forwarders};
-use crate::source::{broker, mqtt as brokers};
+use crate::source::{broker, lora, mqtt as brokers};
 use crate::store::Store;
 use crate::supervise::{Stop, Tasks};
 use crate::telemetry::{Clock, Telemetry};
@@ -90,6 +90,7 @@ pub struct Hands {
     listener: Option<broker::Handle>,
     brokers: Arc<[brokers::Handle]>,
     forwarders: Option<Arc<semtech_udp::Counters>>,
+    radio: Option<Arc<lora::Counters>>,
     config_path: Arc<Path>,
     config: Arc<std::sync::Mutex<Arc<Config>>>,
     nudge: Arc<Notify>,
@@ -162,11 +163,12 @@ impl Gateway {
             answer.await.context("the pipeline has ended")??;
         }
 
-        let Sources { mqtt, listener, brokers, forwarders } =
-            start_sources(config, &frames, (downlinks_in, outbounds), &telemetry.clock, &mut tasks)
+        let Sources { mqtt, listener, brokers, forwarders, radio } =
+            start_sources(config, &frames, (downlinks_in, outbounds), &telemetry, &mut tasks)
                 .await?;
         let hands = Hands {
             forwarders,
+            radio,
             commands,
             words,
             store: store.clone(),
@@ -263,6 +265,7 @@ struct Sources {
     listener: Option<broker::Handle>,
     brokers: Vec<brokers::Handle>,
     forwarders: Option<Arc<semtech_udp::Counters>>,
+    radio: Option<Arc<lora::Counters>>,
 }
 
 /// What is said on each broker, by its name.
@@ -285,9 +288,10 @@ async fn start_sources(
     config: &Config,
     frames: &mpsc::Sender<Envelope>,
     (downlinks, mut outbounds): (mpsc::Receiver<Downlink>, Outbounds),
-    clock: &Clock,
+    telemetry: &Telemetry,
     tasks: &mut Tasks,
 ) -> anyhow::Result<Sources> {
+    let clock = &telemetry.clock;
     let mut mqtt = Vec::new();
     let mut listener = None;
     if let Some(settings) = &config.listener {
@@ -305,14 +309,42 @@ async fn start_sources(
         heard.push(client.handle());
         tasks.spawn("broker", client.run(tasks.stop_signal()));
     }
+    let mut airs: Vec<(Arc<str>, mpsc::Sender<Downlink>)> = Vec::new();
     let mut forwarders = None;
     if let Some(settings) = &config.semtech_udp {
         let settings = radio::semtech_udp(settings);
         let source = Forwarders::bind(settings, clock.clone(), frames.clone()).await?;
         forwarders = Some(source.counters());
-        tasks.spawn("packet forwarders", source.run(downlinks, tasks.stop_signal()));
+        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        airs.push((semtech_udp::LINK.into(), queue));
+        tasks.spawn("packet forwarders", source.run(waiting, tasks.stop_signal()));
     }
-    Ok(Sources { mqtt, listener, brokers: heard, forwarders })
+    let mut radio = None;
+    if let Some(settings) = &config.radio {
+        let source = lora::Radio::new(radio::own(settings), clock.clone(), frames.clone());
+        radio = Some(source.counters());
+        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        airs.push((radio::RADIO.into(), queue));
+        tasks.spawn("radio", source.run(waiting, tasks.stop_signal()));
+    }
+    tasks.spawn("downlinks", hand_out(downlinks, airs, telemetry.clone()));
+    Ok(Sources { mqtt, listener, brokers: heard, forwarders, radio })
+}
+
+/// Gives each frame for a node to the source that it names.
+async fn hand_out(
+    mut downlinks: mpsc::Receiver<Downlink>,
+    airs: Vec<(Arc<str>, mpsc::Sender<Downlink>)>,
+    telemetry: Telemetry,
+) -> Result<(), Infallible> {
+    while let Some(downlink) = downlinks.recv().await {
+        let air = airs.iter().find(|(link, _)| *link == downlink.link);
+        let taken = air.is_some_and(|(_, queue)| queue.try_send(downlink).is_ok());
+        if !taken {
+            telemetry.counters.downlinks_dropped.add(1);
+        }
+    }
+    Ok(())
 }
 
 /// Makes the folder of the database, for its owner's eyes only: it holds telephone numbers.

@@ -5,7 +5,7 @@ use crate::config::{self, Config};
 use crate::domain::quantity::Quantity;
 use crate::domain::rule::NodeIndex;
 use crate::pipeline::{self, Link, LinkNode, LorawanNode};
-use crate::source::semtech_udp;
+use crate::source::{lora, semtech_udp};
 use crate::wire::text::{self, Encoding};
 use crate::wire::{lorawan, sealed, sealed_quantity};
 use anyhow::Context;
@@ -119,5 +119,68 @@ pub fn semtech_udp(settings: &config::SemtechUdp) -> semtech_udp::Settings {
         gateways: settings.gateways.iter().map(|eui| lorawan::Eui(*eui)).collect(),
         power_dbm: i8::try_from(settings.power_dbm).unwrap_or(i8::MAX),
         airtime_per_hour: settings.airtime_per_hour,
+    }
+}
+
+/// Returns what the gateway's own radio is told.
+#[must_use]
+pub fn own(settings: &config::Radio) -> lora::Settings {
+    let (bus, circuit) = match &settings.bus {
+        config::RadioBus::Wired(wiring) => {
+            let wires = lora::Wires {
+                spi: wiring.spi.clone(),
+                gpio: wiring.gpio.clone(),
+                reset: wiring.reset,
+                busy: wiring.busy,
+                irq: wiring.irq,
+                dio1: wiring.dio1,
+                rf_rx: wiring.rf_rx,
+                rf_tx: wiring.rf_tx,
+                enable: wiring.enable.clone(),
+            };
+            let circuit = lora::Circuit {
+                chip: chip(wiring.chip),
+                dio2_switch: wiring.dio2_switch,
+                tcxo_mv: wiring.tcxo_mv,
+                power_max_dbm: i32::from(wiring.power_max).min(power_max(wiring.chip)),
+            };
+            (lora::Bus::Wired(wires), circuit)
+        }
+        config::RadioBus::Socket { path, chip: emulated } => {
+            let circuit = lora::Circuit {
+                chip: chip(*emulated),
+                dio2_switch: true,
+                tcxo_mv: None,
+                power_max_dbm: power_max(*emulated),
+            };
+            (lora::Bus::Linked(path.clone()), circuit)
+        }
+    };
+    lora::Settings {
+        link: RADIO.into(),
+        bus,
+        circuit,
+        frequency_hz: settings.frequency_hz,
+        modulation: settings.modulation,
+        plan: settings.plan,
+        power_dbm: settings.power_dbm.map_or(i32::MAX, i32::from),
+        antenna_dbi: settings.antenna_dbi,
+    }
+}
+
+const fn chip(chip: config::Chip) -> lora::Chip {
+    match chip {
+        config::Chip::Sx1261 => lora::Chip::Sx1261,
+        config::Chip::Sx1262 | config::Chip::Sx1268 => lora::Chip::Sx1262,
+        config::Chip::Sx1276 | config::Chip::Sx1277 | config::Chip::Sx1278 => lora::Chip::Sx1276,
+    }
+}
+
+/// What the driver can be told at the most, dBm: beyond 17 its arithmetic for an SX1276 overflows.
+const fn power_max(of: config::Chip) -> i32 {
+    match chip(of) {
+        lora::Chip::Sx1261 => 15,
+        lora::Chip::Sx1262 => 22,
+        lora::Chip::Sx1276 => 17,
     }
 }

@@ -5,6 +5,7 @@
 //! `docs/configuration.md` all come from there. What is wrong in one place hides nothing that is wrong in another.
 
 mod amount;
+mod board;
 mod codec;
 mod condition;
 mod diagnostic;
@@ -31,6 +32,7 @@ mod texts;
 mod topic;
 
 pub use amount::span_as_written;
+pub use board::{BOARDS, Chip, Radio, RadioBus, Wiring};
 pub use diagnostic::{Diagnostic, Severity, Source};
 pub use estimate::telling_time;
 pub use files::read_sources;
@@ -205,6 +207,7 @@ fn check(
         brokers,
         topics,
         codecs,
+        radio: board::radio(root, !link_nodes.is_empty(), faults),
         semtech_udp: radio::semtech_udp(root, faults),
         lorawan,
         lorawan_nodes,

@@ -1,5 +1,6 @@
 //! What a checked configuration holds: plain values, every unit converted, every name known.
 
+use super::board::Radio;
 use super::link::{LinkNode, Report};
 use super::siren::Siren;
 use crate::domain::quantity::{Quantity, Unit};
@@ -26,6 +27,8 @@ pub struct Config {
     pub areas: Vec<Area>,
     /// How the bytes of devices become values.
     pub codecs: Vec<Codec>,
+    /// The gateway's own radio.
+    pub radio: Option<Radio>,
     /// LoRa gateways that others run.
     pub semtech_udp: Option<SemtechUdp>,
     /// What this gateway is to LoRaWAN devices.

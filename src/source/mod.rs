@@ -2,5 +2,6 @@
 //! bounded queue and hears through [`Acknowledge`](crate::domain::frame::Acknowledge) what became of them.
 
 pub mod broker;
+pub mod lora;
 pub mod mqtt;
 pub mod semtech_udp;

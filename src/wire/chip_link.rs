@@ -6,6 +6,7 @@
 //! pins: at the beginning, at each change, and always before the answer to what changed them, so that a host never takes
 //! a busy chip for a ready one.
 
+use embedded_hal::spi::Operation;
 use thiserror::Error;
 
 const TRANSFER: u8 = 0x01;
@@ -121,6 +122,50 @@ impl Message {
         };
         unread.drain(..end);
         message.map(Some)
+    }
+}
+
+/// Returns the bytes that a host clocks out for a transaction of its driver.
+#[must_use]
+pub fn mosi(operations: &[Operation<'_, u8>]) -> Vec<u8> {
+    let mut mosi = Vec::new();
+    for operation in operations {
+        match operation {
+            Operation::Write(bytes) => mosi.extend_from_slice(bytes),
+            Operation::Read(bytes) => mosi.resize(mosi.len() + bytes.len(), 0),
+            Operation::Transfer(read, write) => {
+                let end = mosi.len() + read.len().max(write.len());
+                mosi.extend_from_slice(write);
+                mosi.resize(end, 0);
+            }
+            Operation::TransferInPlace(bytes) => mosi.extend_from_slice(bytes),
+            // The bus takes no time here.
+            Operation::DelayNs(_) => {}
+        }
+    }
+    mosi
+}
+
+/// Gives a transaction the bytes that came back.
+pub fn spread(miso: &[u8], operations: &mut [Operation<'_, u8>]) {
+    let mut miso = miso.iter().copied();
+    for operation in operations {
+        let (bytes, more) = match operation {
+            Operation::Write(bytes) => {
+                miso.by_ref().take(bytes.len()).for_each(drop);
+                continue;
+            }
+            Operation::DelayNs(_) => continue,
+            Operation::Read(bytes) | Operation::TransferInPlace(bytes) => (&mut **bytes, 0),
+            Operation::Transfer(read, write) => {
+                let more = write.len().saturating_sub(read.len());
+                (&mut **read, more)
+            }
+        };
+        for (place, byte) in bytes.iter_mut().zip(miso.by_ref()) {
+            *place = byte;
+        }
+        miso.by_ref().take(more).for_each(drop);
     }
 }
 

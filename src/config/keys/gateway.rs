@@ -1,7 +1,7 @@
 //! The file as a whole, the gateway itself, its store.
 
 use super::{
-    Key, Kind, Table, channels, default, link, mqtt, optional, radio, required, rules, siren,
+    Key, Kind, Table, channels, default, link, lora, mqtt, optional, radio, required, rules, siren,
 };
 
 /// The top of `kengele.toml`.
@@ -19,6 +19,7 @@ pub(in crate::config) static ROOT: Table = Table {
             Kind::Table(&radio::LORAWAN),
             "LoRaWAN devices without another network server.",
         ),
+        optional("radio", Kind::Table(&lora::RADIO), "The gateway's own LoRa radio."),
         optional(
             "report",
             Kind::Named(&link::REPORT),

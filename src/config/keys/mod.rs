@@ -4,6 +4,7 @@
 mod channels;
 mod gateway;
 mod link;
+mod lora;
 mod mqtt;
 mod radio;
 mod rules;

@@ -11,7 +11,7 @@ use super::sx126x_bus::Board;
 use super::sx127x::Sx127x;
 use super::witness::{Limit, Testimony};
 use super::{ChipId, ChipKind};
-use crate::wire::chip_link::{Pins, Switch};
+use crate::wire::chip_link::{self, Pins, Switch};
 use embedded_hal::spi::{ErrorType, Operation};
 use embedded_hal_async::delay::DelayNs;
 use embedded_hal_async::spi::SpiDevice;
@@ -375,40 +375,8 @@ impl SpiDevice<u8> for AirSpi {
         &mut self,
         operations: &mut [Operation<'_, u8>],
     ) -> Result<(), Infallible> {
-        let mut mosi = Vec::new();
-        for operation in operations.iter() {
-            match operation {
-                Operation::Write(bytes) => mosi.extend_from_slice(bytes),
-                Operation::Read(bytes) => mosi.resize(mosi.len() + bytes.len(), 0),
-                Operation::Transfer(read, write) => {
-                    let end = mosi.len() + read.len().max(write.len());
-                    mosi.extend_from_slice(write);
-                    mosi.resize(end, 0);
-                }
-                Operation::TransferInPlace(bytes) => mosi.extend_from_slice(bytes),
-                // The bus takes no time here.
-                Operation::DelayNs(_) => {}
-            }
-        }
-        let mut miso = self.chip.transfer(&mosi).into_iter();
-        for operation in operations.iter_mut() {
-            let (bytes, more) = match operation {
-                Operation::Write(bytes) => {
-                    miso.by_ref().take(bytes.len()).for_each(drop);
-                    continue;
-                }
-                Operation::DelayNs(_) => continue,
-                Operation::Read(bytes) | Operation::TransferInPlace(bytes) => (&mut **bytes, 0),
-                Operation::Transfer(read, write) => {
-                    let more = write.len().saturating_sub(read.len());
-                    (&mut **read, more)
-                }
-            };
-            for (place, byte) in bytes.iter_mut().zip(miso.by_ref()) {
-                *place = byte;
-            }
-            miso.by_ref().take(more).for_each(drop);
-        }
+        let miso = self.chip.transfer(&chip_link::mosi(operations));
+        chip_link::spread(&miso, operations);
         Ok(())
     }
 }
