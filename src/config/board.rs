@@ -151,12 +151,12 @@ pub(super) fn radio(root: &Section<'_>, has_nodes: bool, faults: &Faults<'_>) ->
         return None;
     };
     let plan = plan(&section, faults);
-    let bus = bus(&section, faults)?;
+    let bus = bus(&section, faults);
     let bandwidth_hz = plan.map_or(airtime::WF1_BANDWIDTH_HZ, |plan| plan.wf1_bandwidth_hz);
     let spreading_factor = section.small("spreading_factor");
     let frequency_hz = frequency(&section, plan, faults);
     Some(Radio {
-        bus,
+        bus: bus?,
         plan,
         frequency_hz,
         modulation: Modulation::Lora { spreading_factor, bandwidth_hz },
@@ -276,7 +276,7 @@ fn known(name: &str, at: Place, faults: &Faults<'_>) -> Option<Wiring> {
     if let Some(file) = file {
         return toml::from_str(file)
             .map_err(|error| {
-                faults.error(at, format!("the board's file is damaged: {error}"), "choose another")
+                faults.error(at, format!("the board's file is damaged: {error}"), "choose another");
             })
             .ok();
     }

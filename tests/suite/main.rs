@@ -27,6 +27,7 @@ mod modem_clients;
 mod network_servers;
 mod observed;
 mod outbox_search;
+mod own_radio;
 mod peers;
 mod radio_search;
 mod radio_vectors;

@@ -15,8 +15,8 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex, mpsc, watch};
 
-/// Longest wait for BUSY.
-const BUSY_MAX: Duration = Duration::from_secs(2);
+/// Longest wait for BUSY, and for an answer.
+const WAIT_MAX: Duration = Duration::from_secs(2);
 /// Answers that wait: one, because one question is asked at a time.
 const ANSWERS_MAX: usize = 4;
 
@@ -27,10 +27,12 @@ struct Line {
 }
 
 impl Line {
-    /// Asks the chip something; a broken link is no answer.
+    /// Asks the chip something; a broken link is no answer, and neither is silence.
     async fn ask(&mut self, message: &Message) -> io::Result<Message> {
         self.write.write_all(&message.to_bytes()).await?;
-        self.answers.recv().await.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+        let answer = tokio::time::timeout(WAIT_MAX, self.answers.recv()).await;
+        let answer = answer.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+        answer.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 }
 
@@ -113,7 +115,7 @@ impl Pins {
 
     pub(super) async fn ready(&mut self) -> Result<(), RadioError> {
         let ready = self.levels.wait_for(|pins| !pins.busy);
-        match tokio::time::timeout(BUSY_MAX, ready).await {
+        match tokio::time::timeout(WAIT_MAX, ready).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(RadioError::Busy),
         }
