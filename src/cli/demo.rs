@@ -1,16 +1,18 @@
 //! `demo`: the whole chain in one process, with a simulated village outside its front door.
 
+use super::field::Field;
 use super::print::{self, Style};
 use super::{Failure, block_on};
 use anyhow::Context;
 use clap::Args;
-use kengele::app::control::{PersonRow, Question};
+use kengele::app::control::{NodeCommand, PersonRow, Question};
 use kengele::app::{Gateway, Options, convert};
 use kengele::config::Config;
 use kengele::domain::outbox::Delivery;
 use kengele::domain::time::{ClockQuality, Timestamp, WallClock};
 use kengele::domain::warning::{Alert, MessageType};
 use kengele::sim::carrier::Carrier;
+use kengele::sim::field::Seen;
 use kengele::sim::modem::{Personality, Settings as ModemSettings, VirtualModem};
 use kengele::sim::node::{self, Target, Witness};
 use kengele::sim::provider::{Plan, VirtualProvider};
@@ -104,7 +106,12 @@ async fn play(demo: &Demo, folder: &Path, style: Style) -> anyhow::Result<()> {
     })
     .await?;
     let mqtt = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    write_files(folder, &Places { folder, mqtt, modem: modem.path(), provider: &provider.base() })?;
+    let socket = folder.join("radio.sock");
+    // Nobody waits for acknowledgements: in this hurry the windows of nodes are missed.
+    let radio = Some(village::Radio { socket: &socket, confirms: false });
+    let places = Places { folder, mqtt, modem: modem.path(), provider: &provider.base(), radio };
+    write_files(folder, &places)?;
+    let mut field = Field::open(&socket, demo.seed, speed)?;
     let path = folder.join("kengele.toml");
     let loaded = convert::load(&path).map_err(|faults| {
         anyhow::anyhow!(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
@@ -115,22 +122,32 @@ async fn play(demo: &Demo, folder: &Path, style: Style) -> anyhow::Result<()> {
     let gateway = Gateway::start(&loaded, &path, &options).await?;
     let hands = gateway.hands();
     hands.answer(Question::PutPeople { people: people()? }).await?;
+    for name in village::FIELD_NODES {
+        let command = NodeCommand::Add;
+        let added = hands.answer(Question::Node { name: name.to_owned(), command }).await?;
+        let code = added.get("code").and_then(Value::as_str).unwrap_or_default();
+        let node = village::field_node(name, code, demo.seed, demo.scenario, false);
+        if let Some(node) = node {
+            field.add(node);
+        }
+    }
     introduce(demo, speed, &loaded.config, style);
 
     let names = names(&gateway).await?;
     let (settled, quiet) = watch::channel(());
+    let shown = Shown { zone: zone(&loaded.config)?, wall };
     let timeline = Timeline {
         style,
         names,
         config: loaded.config.clone(),
-        zone: zone(&loaded.config)?,
-        wall,
+        shown: shown.clone(),
         clock: gateway.telemetry.clock.clone(),
         people: BTreeMap::new(),
     };
     let news = gateway.telemetry.listen();
     let watching = tokio::task::JoinSet::from_iter([timeline.watch(news, settled)]);
 
+    let mut rang = 0;
     let witness = Witness::default();
     let login = Some((village::NODES_USER.to_owned(), village::NODES_PASSWORD.to_owned()));
     let target = Target { host: mqtt.ip().to_string(), port: mqtt.port(), login };
@@ -142,17 +159,55 @@ async fn play(demo: &Demo, folder: &Path, style: Style) -> anyhow::Result<()> {
             tokio::time::sleep(demo.scenario.length().div_f64(speed)).await;
             drain(&hands, quiet).await
         });
-        tokio::select! {
-            told = &mut story => told?,
-            // Every node has said all that it had to say.
-            () = &mut nodes => story.await?,
+        let mut publishing = true;
+        loop {
+            tokio::select! {
+                told = &mut story => break told?,
+                // Every node has said all that it had to say.
+                () = &mut nodes, if publishing => publishing = false,
+                Some(seen) = field.seen() => {
+                    rang += u32::from(seen.sounds);
+                    show_siren(&seen, &shown, style);
+                }
+            }
         }
     }
-    let summary = Summary::gather(&gateway, &witness, &carrier, demo, &loaded.config).await?;
+    let summary = Summary::gather(&gateway, &witness, &carrier, demo, &loaded.config, rang).await?;
     drop(watching);
     gateway.stop().await;
     summary.show(style);
     Ok(())
+}
+
+/// How moments are shown.
+#[derive(Clone)]
+struct Shown {
+    zone: jiff::tz::TimeZone,
+    wall: WallClock,
+}
+
+impl Shown {
+    fn time(&self, at: Timestamp) -> String {
+        let moment = jiff::Timestamp::from_millisecond(self.wall.unix_ms(at)).unwrap_or_default();
+        moment.to_zoned(self.zone.clone()).strftime("%a %H:%M").to_string()
+    }
+}
+
+fn show_siren(seen: &Seen, shown: &Shown, style: Style) {
+    let at = Timestamp::default() + seen.at;
+    if style.json {
+        let event = json!({
+            "event": "siren", "node": seen.node, "sounds": seen.sounds, "unix_ms": shown.wall.unix_ms(at),
+        });
+        print::line(&event.to_string());
+        return;
+    }
+    let (label, words) = if seen.sounds {
+        (style.paint("31", "siren"), "sounds, told by LoRa")
+    } else {
+        (style.paint("2", "siren"), "is silent")
+    };
+    print::line(&format!("{}  {label}  {} {words}", shown.time(at), seen.node));
 }
 
 fn modem_settings(seed: u64) -> ModemSettings {
@@ -221,8 +276,9 @@ fn introduce(demo: &Demo, speed: f64, config: &Config, style: Style) {
         &style.paint("1", &format!("{}: {}", demo.scenario.as_str(), demo.scenario.story())),
     );
     print::line(&format!(
-        "{} nodes over MQTT, a modem on a serial port, an SMS provider over HTTP, {} rules, 13 people.",
-        config.rules.nodes.len(),
+        "{} nodes over MQTT, {} over LoRa, one of them a siren, a modem on a serial port, an SMS provider over HTTP, {} rules, 13 people.",
+        config.rules.nodes.len() - config.link_nodes.len(),
+        config.link_nodes.len(),
         config.rules.rules.len()
     ));
     print::line(&format!(
@@ -253,8 +309,7 @@ struct Timeline {
     style: Style,
     names: BTreeMap<i64, String>,
     config: Config,
-    zone: jiff::tz::TimeZone,
-    wall: WallClock,
+    shown: Shown,
     clock: Clock,
     people: BTreeMap<i64, String>,
 }
@@ -278,11 +333,6 @@ impl Timeline {
                 Err(RecvError::Closed) => return,
             }
         }
-    }
-
-    fn time(&self, at: Timestamp) -> String {
-        let moment = jiff::Timestamp::from_millisecond(self.wall.unix_ms(at)).unwrap_or_default();
-        moment.to_zoned(self.zone.clone()).strftime("%a %H:%M").to_string()
     }
 
     fn show(&mut self, news: &News) {
@@ -365,11 +415,11 @@ impl Timeline {
         if self.style.json {
             let mut machine = machine.clone();
             if let Some(fields) = machine.as_object_mut() {
-                fields.insert("unix_ms".to_owned(), self.wall.unix_ms(at).into());
+                fields.insert("unix_ms".to_owned(), self.shown.wall.unix_ms(at).into());
             }
             print::line(&machine.to_string());
         } else {
-            print::line(&format!("{}  {label}  {words}", self.time(at)));
+            print::line(&format!("{}  {label}  {words}", self.shown.time(at)));
         }
     }
 }
@@ -388,6 +438,8 @@ struct Summary {
     by_channel: BTreeMap<String, u32>,
     cost: Option<String>,
     phones: usize,
+    radio: Value,
+    rang: u32,
     lead: Option<(Duration, Duration)>,
     as_expected: Result<(), String>,
 }
@@ -399,6 +451,7 @@ impl Summary {
         carrier: &Carrier,
         demo: &Demo,
         config: &Config,
+        rang: u32,
     ) -> anyhow::Result<Self> {
         let store = &gateway.store;
         let deliveries = store.deliveries(None).await?;
@@ -433,6 +486,8 @@ impl Summary {
             segments,
             by_channel,
             cost: cost.map(|price| price.of(segments)),
+            rang,
+            radio: radio(gateway).await?,
             phones: phones.filter(|number| !carrier.inbox(number).is_empty()).count(),
         })
     }
@@ -446,6 +501,7 @@ impl Summary {
                 "segments_by_channel": self.by_channel, "cost": self.cost, "phones_reached": self.phones,
                 "warnings": self.warnings.iter().map(|(hazard, level, ended)| json!({
                     "hazard": hazard, "level_max": level, "ended": ended })).collect::<Vec<_>>(),
+                "radio": self.radio, "siren_sounded": self.rang,
                 "as_expected": self.as_expected.is_ok(),
             }).to_string());
             return;
@@ -490,6 +546,13 @@ impl Summary {
             ),
             self.phones
         ));
+        let number = |key: &str| self.radio.get(key).and_then(Value::as_u64).unwrap_or(0);
+        print::line(&format!(
+            "  LoRa: {} frames heard, {} sent; the siren sounded {}",
+            number("frames"),
+            number("sent"),
+            print::count(self.rang, "time")
+        ));
         match &self.as_expected {
             Ok(()) => print::line(&style.paint("32", "  as it should be")),
             Err(words) => {
@@ -497,6 +560,12 @@ impl Summary {
             }
         }
     }
+}
+
+/// Returns what the gateway's own radio counts.
+async fn radio(gateway: &Gateway) -> anyhow::Result<Value> {
+    let status = gateway.hands().answer(Question::Status).await?;
+    Ok(status.pointer("/radio/own").cloned().unwrap_or_default())
 }
 
 /// Returns how long after the first danger was planned its first and its last text had been handed over.

@@ -5,6 +5,7 @@ mod battery;
 mod daemon;
 mod decode;
 mod demo;
+mod field;
 mod node;
 mod people;
 mod print;

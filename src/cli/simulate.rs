@@ -1,11 +1,13 @@
 //! `simulate`: the village outside a gateway's front door, without the gateway.
 
 use super::daemon::SPEED_MAX;
+use super::field::Field;
 use super::print::{self, Style};
 use super::{Failure, block_on, demo};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use kengele::sim::carrier::{Carrier, Received, Way};
+use kengele::sim::field::{FieldNode, Seen};
 use kengele::sim::modem::{Fault as ModemFault, Faults, Personality, Settings, VirtualModem};
 use kengele::sim::node::{self, Target, Witness};
 use kengele::sim::provider::{Fault as ProviderFault, Plan, Taken, VirtualProvider};
@@ -25,11 +27,13 @@ use tokio::sync::mpsc;
 
 pub(crate) const HELP: &str = "\
 It writes the configuration that fits it into the folder, unless one is there. A line on its standard input such as
-`+255700000004 STOP` is a text from that phone to the modem.
+`+255700000004 STOP` is a text from that phone to the modem; `mto-chini WF1:…`, with the code that `kengele node add`
+shows, lets that field node live.
 
 Examples:
   kengele simulate --speed 600               the village at 600 times real time; then, in another terminal:
   kengele run -c village/kengele.toml --speed 600
+  kengele simulate --radio --speed 10        with field nodes on an emulated LoRa radio
   kengele simulate --only nodes --broker 192.0.2.7:1883 --user farm --password-file secret
   kengele simulate --only modem --modem ec25 --modem-fault report-lost=100 --modem-fault reset=5";
 
@@ -81,6 +85,9 @@ pub(crate) struct Simulate {
     /// What goes wrong with the modem, and in how many of a thousand cases
     #[arg(long, value_name = "FAULT=PER_THOUSAND", value_parser = modem_fault)]
     modem_fault: Vec<(ModemFault, u32)>,
+    /// Emulate the gateway's LoRa radio too, with a gauge and a siren in the field
+    #[arg(long)]
+    radio: bool,
     /// Port of the provider on 127.0.0.1
     #[arg(long, default_value_t = 8091)]
     provider_port: u16,
@@ -187,6 +194,12 @@ async fn live(simulate: &Simulate, style: Style) -> anyhow::Result<()> {
     write_files(simulate, &folder)?;
     introduce(simulate, modem.is_some(), provider.as_ref(), style);
 
+    let mut field = if simulate.radio {
+        Some(Field::open(&folder.join("radio.sock"), simulate.seed, simulate.speed)?)
+    } else {
+        None
+    };
+
     let witness = Witness::default();
     let mut nodes = std::pin::pin!(publish(simulate, &witness));
     let mut publishing = simulate.has(Part::Nodes);
@@ -209,7 +222,11 @@ async fn live(simulate: &Simulate, style: Style) -> anyhow::Result<()> {
                 Err(RecvError::Lagged(missed)) => print::line(&format!("… {missed} texts not shown")),
                 Err(RecvError::Closed) => break,
             },
-            Some(line) = typed.recv() => reply(&line, &carrier, modem.as_ref()),
+            Some(line) = typed.recv() => match (&mut field, provisioned(&line, simulate)) {
+                (Some(field), Some(node)) => field.add(node),
+                (_, _) => reply(&line, &carrier, modem.as_ref()),
+            },
+            Some(seen) = in_field(&mut field) => show_siren(&seen, style),
             _ = progress.tick(), if publishing => show_progress(&witness, style),
             () = tokio::time::sleep_until(last_text + QUIET), if over => break,
             _ = tokio::signal::ctrl_c() => break,
@@ -277,11 +294,16 @@ fn write_files(simulate: &Simulate, folder: &Path) -> anyhow::Result<()> {
     if folder.join("kengele.toml").exists() {
         return Ok(());
     }
+    let socket = folder.join("radio.sock");
     let places = Places {
         folder,
         mqtt: simulate.broker,
         modem: &folder.join("modem"),
         provider: &format!("http://127.0.0.1:{}", simulate.provider_port),
+        radio: simulate.radio.then_some(village::Radio {
+            socket: &socket,
+            confirms: simulate.speed <= village::CONFIRMS_UP_TO,
+        }),
     };
     demo::write_files(folder, &places)
 }
@@ -306,6 +328,14 @@ fn introduce(simulate: &Simulate, modem: bool, provider: Option<&VirtualProvider
     if let Some(provider) = provider {
         print::line(&format!("provider: {}", provider.base()));
     }
+    if simulate.radio {
+        print::line(&format!("radio:    {folder}/radio.sock"));
+        for name in village::FIELD_NODES {
+            print::line(&format!(
+                "          kengele node add {name} -c {folder}/kengele.toml, and type here: {name} WF1:…"
+            ));
+        }
+    }
     let speed = simulate.speed;
     print::line(&format!(
         "\nA gateway that fits, from another terminal:\n  \
@@ -326,6 +356,31 @@ fn typed() -> mpsc::Receiver<String> {
         }
     });
     typed
+}
+
+/// Reads `NAME CODE`: a field node of the village that is given its code.
+fn provisioned(line: &str, simulate: &Simulate) -> Option<FieldNode> {
+    let (name, code) = line.trim().split_once(char::is_whitespace)?;
+    let confirms = simulate.speed <= village::CONFIRMS_UP_TO;
+    village::field_node(name, code, simulate.seed, simulate.scenario, confirms)
+}
+
+/// Waits for what can be seen in the field; for ever where there is none.
+async fn in_field(field: &mut Option<Field>) -> Option<Seen> {
+    match field {
+        Some(field) => field.seen().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn show_siren(seen: &Seen, style: Style) {
+    if style.json {
+        let event = json!({ "event": "siren", "node": seen.node, "sounds": seen.sounds });
+        print::line(&event.to_string());
+    } else {
+        let words = if seen.sounds { "sounds" } else { "is silent" };
+        print::line(&format!("siren {}  {words}", style.paint("1", &seen.node)));
+    }
 }
 
 fn reply(line: &str, carrier: &Carrier, modem: Option<&VirtualModem>) {

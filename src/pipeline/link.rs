@@ -201,8 +201,13 @@ impl Pipeline {
                 let Hearing { frequency_hz, modulation, .. } = **hearing;
                 Some(Window { delay, frequency_hz, modulation })
             };
-            let hearing = Arc::clone(hearing);
-            let when = When::Answer { hearing, windows: WINDOWS.map(window) };
+            let when = match member.of.listens {
+                Listens::Always => When::Always,
+                Listens::AfterItsFrames | Listens::Never => {
+                    let hearing = Arc::clone(hearing);
+                    When::Answer { hearing, windows: WINDOWS.map(window) }
+                }
+            };
             self.send(node, &reply, when, round);
         }
         let Some(member) = self.links.member(node) else { return Decoded::Nothing };

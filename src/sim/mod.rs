@@ -9,3 +9,4 @@ pub mod carrier;
 pub mod modem;
 pub mod provider;
 pub mod air;
+pub mod field;

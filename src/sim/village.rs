@@ -1,8 +1,14 @@
 //! The village's own files: configuration, rules, recipients and secrets, as a technician would write them.
 
+use super::air::Position;
+use super::field::FieldNode;
+use super::scenario::Scenario;
+use super::world::World;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Where things are in one run.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +21,25 @@ pub struct Places<'a> {
     pub modem: &'a Path,
     /// Address of the SMS provider, such as `http://127.0.0.1:8080`.
     pub provider: &'a str,
+    /// The emulated radio, if the gateway has one.
+    pub radio: Option<Radio<'a>>,
 }
+
+/// The gateway's emulated radio, and how fast time goes for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Radio<'a> {
+    /// Socket of the chip.
+    pub socket: &'a Path,
+    /// Whether nodes wait for acknowledgements. In a hurry a computer misses their windows.
+    pub confirms: bool,
+}
+
+/// Times faster than real up to which the windows of nodes are not missed.
+pub const CONFIRMS_UP_TO: f64 = 20.0;
+/// Names of the nodes that the radio hears.
+pub const FIELD_NODES: [&str; 2] = ["mto-chini", "paa-shule"];
+/// Channel of the radio, Hz: that of the plan.
+const RADIO_HZ: u32 = 867_900_000;
 
 /// User name of the nodes at the listener.
 pub const NODES_USER: &str = "vituo";
@@ -46,13 +70,57 @@ pub fn files(places: &Places<'_>) -> Vec<(String, String)> {
 
 fn kengele_toml(places: &Places<'_>) -> String {
     let folder = places.folder.display();
-    include_str!("village/kengele.toml")
+    let radio = places.radio.map(|radio| {
+        let listens = if radio.confirms { "after_its_frames" } else { "never" };
+        include_str!("village/radio.toml")
+            .replace("@RADIO@", &radio.socket.display().to_string())
+            .replace("@LISTENS@", listens)
+    });
+    (include_str!("village/kengele.toml").to_owned() + &radio.unwrap_or_default())
         .replace("@FOLDER@", &folder.to_string())
         .replace("@MQTT@", &places.mqtt.to_string())
         .replace("@MODEM@", &places.modem.display().to_string())
         .replace("@PROVIDER@", places.provider)
         .replace("@USER@", NODES_USER)
         .replace("@NUMBER@", OWN_NUMBER)
+}
+
+/// Returns a node that the radio hears, if the village has one of that name: a gauge on the lower bridge, and a siren on the
+/// school's roof.
+#[must_use]
+pub fn field_node(
+    name: &str,
+    code: &str,
+    seed: u64,
+    scenario: Scenario,
+    confirms: bool,
+) -> Option<FieldNode> {
+    let place = FIELD_NODES.iter().position(|known| *known == name)?;
+    let is_gauge = place == 0;
+    // Numbers of the quantities as docs/formats/wf1.md has them: water level, battery voltage.
+    let level = is_gauge.then_some((1, 0, 10, 10));
+    let world = World::seeded(seed, scenario);
+    Some(FieldNode {
+        name: name.to_owned(),
+        code: code.to_owned(),
+        position: if is_gauge {
+            Position::new(1_900.0, -700.0)
+        } else {
+            Position::new(-400.0, 250.0)
+        },
+        report: level.into_iter().chain([(21, 2_000, 20, 7)]).collect(),
+        sensors: Arc::new(move |field, at| {
+            let is_level = is_gauge && field == 0;
+            Some(if is_level { world.lower_level(at) } else { 3.78 })
+        }),
+        interval: if is_gauge { Duration::from_mins(5) } else { Duration::from_mins(15) },
+        confirms: confirms || !is_gauge,
+        always_listens: !is_gauge,
+        has_siren: !is_gauge,
+        frequency_hz: RADIO_HZ,
+        spreading_factor: 9,
+        seed: seed ^ if is_gauge { 1 } else { 2 },
+    })
 }
 
 /// The people of the village. The numbers belong to nobody: no operator of the country has the prefix 70 00.

@@ -147,6 +147,12 @@ impl World {
         }
     }
 
+    /// Returns the height of the river at the lower bridge, m: an hour below the middle gauge, where the valley is wide.
+    #[must_use]
+    pub fn lower_level(&self, at: Duration) -> f64 {
+        (self.river(at.as_secs_f64() / 60.0 - 2.7 * TRAVEL_MIN) * 0.8).max(0.0)
+    }
+
     fn upper_gauge(&mut self, minute: u64) {
         let level = self.river(minute as f64) + self.noise(0.008);
         let mut stamp = BEGINS_UNIX_S + i64::try_from(minute * 60).unwrap_or(0);

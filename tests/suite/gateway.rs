@@ -66,7 +66,13 @@ impl Site {
         let provider = VirtualProvider::start(plan).await.unwrap();
         let mqtt = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let base = provider.base();
-        let places = Places { folder: folder.path(), mqtt, modem: modem.path(), provider: &base };
+        let places = Places {
+            folder: folder.path(),
+            mqtt,
+            modem: modem.path(),
+            provider: &base,
+            radio: None,
+        };
         for (name, text) in files(&places) {
             let path = folder.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -125,9 +131,15 @@ impl Site {
     }
 
     pub(crate) async fn start(&mut self) {
+        self.start_at(1.0).await;
+    }
+
+    /// Starts the gateway with a clock that runs so many times faster.
+    pub(crate) async fn start_at(&mut self, faster: f64) {
         let log = fs::File::options().create(true).append(true).open(self.file("log")).unwrap();
         let mut command = self.command();
-        command.arg("run").stdout(Stdio::null()).stderr(log);
+        command.arg("run").args(["--speed", &faster.to_string()]);
+        command.stdout(Stdio::null()).stderr(log);
         self.daemon = Some(command.spawn().unwrap());
         let (mqtt, socket) = (self.mqtt, self.file("kengele.sock"));
         wait_for("the gateway listens", || {

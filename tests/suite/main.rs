@@ -16,6 +16,7 @@ mod config;
 mod dice;
 mod engine_search;
 mod external_broker;
+mod field;
 mod forwarders;
 mod gateway;
 mod http_sms;

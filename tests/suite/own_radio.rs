@@ -116,7 +116,7 @@ impl Post {
         self.downlinks.send(downlink).await.unwrap();
     }
 
-    async fn end(self) {
+    fn end(self) {
         self.tasks.stop();
         drop(self.folder);
         // The chip's own task ends with its runtime.
@@ -206,7 +206,7 @@ async fn is_heard_and_answered(kind: ChipKind) {
     };
     assert_eq!(answer.as_deref(), Some(&b"sawa"[..]), "{:?}", post.counters);
     assert_eq!(post.chip.faults(), kengele::sim::air::Faults::default());
-    post.end().await;
+    post.end();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -226,7 +226,7 @@ async fn a_chip_that_is_busy_for_ever_is_begun_anew_and_hears() {
     let mut node = Node::new(&post.air, 400.0, false, SpreadingFactor::_9).await;
     node.say(b"nipo").await;
     assert_eq!(post.frame().await.0, b"nipo");
-    post.end().await;
+    post.end();
 }
 
 /// A frame that comes in is let come to its end, and what is to be sent goes out behind it.
@@ -249,7 +249,7 @@ async fn a_siren_that_always_listens_is_told_and_nobody_is_talked_over() {
     let ((), heard, (first, second)) = tokio::join!(talker.say(&said), order, listens);
     assert_eq!((heard.as_slice(), first.as_deref()), (&said[..], Some(&said[..])));
     assert_eq!(second.as_deref(), Some(&b"lia"[..]));
-    post.end().await;
+    post.end();
 }
 
 /// The frame of a stranger cannot be heard, but felt.
@@ -270,7 +270,7 @@ async fn the_channel_is_felt_before_anything_is_sent() {
     let ((), (), heard) = tokio::join!(talks, order, siren.hear(RxMode::Continuous));
     assert_eq!(heard.as_deref(), Some(&b"lia"[..]));
     assert!(post.counters.busy.get() > 0, "{:?}", post.counters);
-    post.end().await;
+    post.end();
 }
 
 /// An independent witness on the air counts what was really sent.
@@ -305,5 +305,5 @@ async fn no_hour_holds_more_than_the_plan_allows_and_danger_has_some_left() {
     let (sent, allowed) = post.counters.share().unwrap();
     assert!(sent > 0.0075 && sent <= allowed, "{sent} of {allowed}");
     assert!(post.clock.now() < Timestamp::from_millis(3_600_000), "an hour has gone by");
-    post.end().await;
+    post.end();
 }

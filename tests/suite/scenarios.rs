@@ -23,6 +23,7 @@ fn loaded() -> kengele::config::Loaded {
         mqtt: "127.0.0.1:1883".parse().unwrap(),
         modem: Path::new("/dev/ttyUSB0"),
         provider: "http://127.0.0.1:8080",
+        radio: None,
     };
     let sources: Vec<Source> = village::files(&places)
         .into_iter()

@@ -88,7 +88,11 @@ impl Radio for Air {
         if std::mem::take(&mut self.fail_once) {
             return Err(NotSent::Failed);
         }
-        let now = Now { s: 10_000 + self.clock.0.get() / 1000, unix_s: Some(1_800_000_000), stores: true };
+        let now = Now {
+            s: 10_000 + self.clock.0.get() / 1000,
+            unix_s: Some(1_800_000_000),
+            stores: true,
+        };
         let accepted = self.gateway.borrow().hear(frame, now).unwrap();
         self.gateway.borrow_mut().commit(accepted.state);
         self.heard.borrow_mut().push(parse(frame).unwrap().kind);

@@ -1,0 +1,126 @@
+//! The whole program with a radio: `kengele run` as a process of its own on an emulated chip, and field nodes with their own
+//! firmware on the same air, added by the commands that a technician types.
+
+use crate::gateway::Site;
+use crate::peers::wait_for;
+use kengele::sim::air::{Air, ChipKind, Conditions, Position, socket};
+use kengele::sim::field::{self, FieldNode, Seen};
+use kengele::sim::village::{self, FIELD_NODES, Radio};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Times faster than real: the windows of nodes are wide enough for a computer that does other things, too.
+const FASTER: f64 = 5.0;
+
+/// A gateway with a radio, and the air around it.
+struct Place {
+    site: Site,
+    air: Air,
+    lives: JoinSet<()>,
+    watch: mpsc::Sender<Seen>,
+    sights: mpsc::Receiver<Seen>,
+    _folder: TempDir,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let path: PathBuf = folder.path().join("chip");
+        let air = Air::new(5, Conditions::default(), FASTER);
+        let chip = air.chip(ChipKind::Sx1262, Position::new(0.0, 0.0));
+        let listener = UnixListener::bind(&path).unwrap();
+        let mut lives = JoinSet::new();
+        lives.spawn(async move { socket::serve(&listener, &chip).await.unwrap() });
+        let mut site = Site::of(|places| {
+            let radio = Some(Radio { socket: &path, confirms: true });
+            village::files(&village::Places { radio, ..*places })
+        })
+        .await;
+        site.start_at(FASTER).await;
+        let (watch, sights) = mpsc::channel(64);
+        Self { site, air, lives, watch, sights, _folder: folder }
+    }
+
+    /// Does with a node what a technician would, and lets what holds the code live.
+    fn add(&mut self, command: &str, name: &str) {
+        let answer = self.site.ask(&["node", command, name]);
+        let code = answer["code"].as_str().unwrap();
+        let scenario = kengele::sim::scenario::Scenario::QuietDay;
+        let node = village::field_node(name, code, 7, scenario, true).unwrap();
+        let node = FieldNode { interval: Duration::from_secs(20), ..node };
+        let (air, watch) = (self.air.clone(), self.watch.clone());
+        self.lives.spawn(async move {
+            let Err(error) = field::live(&air, node, watch).await;
+            panic!("{error}");
+        });
+    }
+
+    fn node(&self, name: &str) -> Value {
+        let nodes = self.site.ask(&["node", "list"]);
+        nodes.as_array().unwrap().iter().find(|node| node["node"] == name).unwrap().clone()
+    }
+
+    fn levels(&self) -> usize {
+        let csv =
+            self.site.kengele(&["readings", "--node", "mto-chini", "--quantity", "water_level"]);
+        csv.lines().count().saturating_sub(1)
+    }
+
+    /// Waits until the siren sounds, or is silent.
+    async fn siren(&mut self, sounds: bool) {
+        let waited = tokio::time::timeout(crate::peers::PATIENCE, async {
+            while self.sights.recv().await.unwrap().sounds != sounds {}
+        });
+        waited.await.unwrap_or_else(|_| panic!("the siren should sound: {sounds}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn field_nodes_are_added_heard_answered_rekeyed_and_swapped_and_a_siren_sounds() {
+    let mut place = Place::new().await;
+    let [gauge, siren] = FIELD_NODES;
+    place.add("add", gauge);
+    place.add("add", siren);
+    wait_for("readings by radio", || place.levels() > 0).await;
+    wait_for("the gauge's word on how it is", || place.node(gauge)["battery_mv"] == 3710).await;
+    assert!(place.node(gauge)["rssi_dbm"].as_f64().unwrap() < -60.0);
+
+    // A new key goes out in a window behind the node's own frame: that the node has it shows that windows are met.
+    place.site.kengele(&["node", "rekey", gauge]);
+    wait_for("the node to speak with its new key", || place.node(gauge)["epoch"] == 1).await;
+
+    place.site.kengele(&["siren", "sound", "shule"]);
+    place.siren(true).await;
+    wait_for("the siren's word", || place.site.ask(&["siren", "list"])[0]["confirmed"] == true)
+        .await;
+
+    // Killed in the middle, it knows counters and keys: everything goes on.
+    place.site.kill();
+    place.site.start_at(FASTER).await;
+    let before = place.levels();
+    wait_for("readings after the restart", || place.levels() > before).await;
+    place.site.kengele(&["siren", "silence", "shule", "--yes"]);
+    place.siren(false).await;
+
+    // Other hardware in its place: what stood there is not believed any more.
+    place.add("swap", gauge);
+    wait_for("the new hardware", || {
+        place.node(gauge)["number"] == 3 && place.node(gauge)["heard_s_ago"].is_u64()
+    })
+    .await;
+    wait_for("the old hardware to be nobody", || {
+        let heard = place.site.ask(&["node", "heard"]);
+        heard.as_array().unwrap().iter().any(|heard| heard["node"] == "wf1-1")
+    })
+    .await;
+    assert!(Path::new(&place.site.file("kengele.toml")).exists());
+    let own = place.site.ask(&["status"])["radio"]["own"].clone();
+    assert_eq!(own["state"], "listening", "{own}");
+    assert!(own["sent"].as_u64().unwrap() > 0 && own["damaged"].is_u64(), "{own}");
+    place.lives.abort_all();
+}
