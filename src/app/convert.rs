@@ -11,6 +11,7 @@ use crate::domain::siren::{self, Confirms, Exercises};
 use crate::pipeline::{Payloads, Route, Rules, SirenNode, Way};
 use crate::source::{broker, mqtt};
 use crate::wire::binary::{Number, Order, Slot, When};
+use crate::wire::javascript::{self, Script};
 use crate::wire::network_server::Server;
 use crate::wire::payload::{Field, Format, Path, PayloadMap, TimeField, TimeUnit};
 use crate::wire::segment;
@@ -36,7 +37,51 @@ const RESERVE_PERCENT: u32 = 20;
 ///
 /// Every fault that was found.
 pub fn load(path: &FilePath) -> Result<Loaded, Vec<config::Diagnostic>> {
-    with_outside(|outside| config::load(path, outside))
+    let mut loaded = with_outside(|outside| config::load(path, outside))?;
+    let folder = path.parent().unwrap_or(FilePath::new(""));
+    let faults: Vec<config::Diagnostic> = loaded
+        .config
+        .codecs
+        .iter_mut()
+        .filter_map(|codec| read_script(codec, folder).err().map(|fault| *fault))
+        .collect();
+    if faults.is_empty() { Ok(loaded) } else { Err(faults) }
+}
+
+/// Reads a codec's script, which stands beside the configuration if it has no whole path, and tries it.
+fn read_script(
+    codec: &mut config::Codec,
+    folder: &FilePath,
+) -> Result<(), Box<config::Diagnostic>> {
+    let config::CodecKind::JavaScript { script, source } = &mut codec.kind else { return Ok(()) };
+    *script = folder.join(&script);
+    let fault = |message: String, help: &str| {
+        Box::new(config::Diagnostic {
+            file: script.display().to_string(),
+            line: 0,
+            column: 0,
+            length: 0,
+            severity: config::Severity::Error,
+            message,
+            help: Some(help.to_owned()),
+            excerpt: String::new(),
+        })
+    };
+    let named = format!("[codec.{}] names it in `script`", codec.name);
+    let bytes = std::fs::read(&script)
+        .map_err(|error| fault(format!("cannot read the file: {error}"), &named))?;
+    if bytes.len() > javascript::SCRIPT_BYTES_MAX {
+        let message = format!("the file is longer than {} KiB", javascript::SCRIPT_BYTES_MAX >> 10);
+        return Err(fault(message, "take the maker's script, not what a bundler made of it"));
+    }
+    *source = String::from_utf8(bytes)
+        .map_err(|_| fault("the file is not UTF-8".to_owned(), "save it as UTF-8"))?;
+    Script::new(&shown(script), source).check().map_err(|error| fault(error.to_string(), &named))
+}
+
+/// Returns how a script is called in its own messages.
+fn shown(script: &FilePath) -> String {
+    script.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Checks texts that were read before, as the database keeps them.
@@ -249,6 +294,9 @@ pub fn codec_map(codec: &config::Codec) -> PayloadMap {
         format: match &codec.kind {
             config::CodecKind::CayenneLpp => Format::CayenneLpp,
             config::CodecKind::Binary(slots) => Format::Binary(slots.iter().map(slot).collect()),
+            config::CodecKind::JavaScript { script, source } => {
+                Format::JavaScript(Script::new(&shown(script), source))
+            }
         },
         fields: codec.fields.iter().map(field).collect(),
         time: None,

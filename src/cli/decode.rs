@@ -9,17 +9,19 @@ use kengele::domain::frame::{Frame, Origin};
 use kengele::domain::reading::{Measurement, Stamp};
 use kengele::pipeline::{Decoded, Decoder};
 use kengele::wire::cayenne_lpp;
+use kengele::wire::javascript::{self, Script};
 use kengele::wire::payload::{About, PayloadMap};
 use kengele::wire::text::{self, Encoding};
 use serde_json::{Value, json};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(crate) const HELP: &str = "\
 Examples:
   kengele decode --kind cayenne_lpp 03670110056700FF    every item of a Cayenne LPP payload
   kengele decode --codec kipimo --port 2 04D2           by a [codec.NAME] of the configuration
   kengele decode --codec kipimo --base64 BNI=
+  kengele decode --script milesight.js --port 85 01755C    what a maker's JavaScript makes of it
   mosquitto_sub -t 'application/#' -C 1 | kengele decode --topic application/7/device/0101010101010101/event/up";
 
 #[derive(Debug, clap::Args)]
@@ -27,11 +29,14 @@ pub(crate) struct Decode {
     /// Payloads in hex; without any, standard input holds one
     payload: Vec<String>,
     /// Read by this [codec.NAME] of the configuration
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["kind", "topic"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["kind", "topic", "script"])]
     codec: Option<String>,
     /// Read as this, without a configuration
     #[arg(long, value_parser = ["cayenne_lpp"], conflicts_with = "topic")]
     kind: Option<String>,
+    /// Read by this file of JavaScript, without a configuration
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["codec", "kind", "topic"])]
+    script: Option<PathBuf>,
     /// Read as a publication on this topic: the payload stands as it is published
     #[arg(long)]
     topic: Option<String>,
@@ -107,6 +112,7 @@ fn payloads(decode: &Decode) -> Result<Vec<Payload>, Failure> {
 
 enum Reader {
     CayenneLpp,
+    Script { script: Script, port: Option<u8> },
     Codec { map: PayloadMap, port: Option<u8> },
     Topic { rules: Box<kengele::pipeline::Rules>, topic: String, link: String },
 }
@@ -116,8 +122,15 @@ impl Reader {
         if decode.kind.is_some() {
             return Ok(Self::CayenneLpp);
         }
+        if let Some(path) = &decode.script {
+            let source = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            let script = Script::new(&path.display().to_string(), &source);
+            script.check().with_context(|| path.display().to_string())?;
+            return Ok(Self::Script { script, port: decode.port });
+        }
         if decode.codec.is_none() && decode.topic.is_none() {
-            let words = "say how it is read: --codec NAME, --kind cayenne_lpp or --topic TOPIC";
+            let words = "say how it is read: --codec NAME, --script FILE, --kind cayenne_lpp or --topic TOPIC";
             return Err(Failure::Usage(words.to_owned()));
         }
         let loaded = convert::load(config).map_err(Failure::Wrong)?;
@@ -139,6 +152,7 @@ impl Reader {
         let mut found = Vec::new();
         match self {
             Self::CayenneLpp => items(bytes),
+            Self::Script { script, port } => leaves(&script.decode(bytes, *port)?),
             Self::Codec { map, port } => {
                 let about = About { quantity: None, port: *port };
                 let troubles = map.decode(bytes, about, &mut found)?;
@@ -190,6 +204,30 @@ fn items(bytes: &[u8]) -> anyhow::Result<Said> {
             Ok(Said { node: None, values, stamp: None, troubles })
         }
     }
+}
+
+/// Returns every value that a script gives, by its JSON pointer: what a `field` of a codec names.
+fn leaves(decoded: &javascript::Decoded) -> anyhow::Result<Said> {
+    fn collect(at: &str, value: &Value, values: &mut Vec<(String, Value, String)>) {
+        let inner = |name: &str| format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
+        match value {
+            Value::Object(fields) => {
+                fields.iter().for_each(|(name, value)| collect(&inner(name), value, values));
+            }
+            Value::Array(items) => {
+                (0..).zip(items).for_each(|(n, value): (usize, _)| {
+                    collect(&inner(&n.to_string()), value, values);
+                });
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+                values.push((at.to_owned(), value.clone(), String::new()));
+            }
+        }
+    }
+    let data: Value = serde_json::from_str(&decoded.data)?;
+    let mut values = Vec::new();
+    collect("", &data, &mut values);
+    Ok(Said { node: None, values, stamp: None, troubles: decoded.warnings.clone() })
 }
 
 impl Said {

@@ -5,6 +5,7 @@ use super::people::checked_name;
 use super::section::Section;
 use super::settings::{Codec, CodecKind, Field, Number, Slot};
 use super::topic;
+use std::path::PathBuf;
 
 /// Keys of a field that only numbers at places of their own have.
 const BINARY_KEYS: [&str; 11] = [
@@ -27,7 +28,16 @@ pub(super) fn codecs(root: &Section<'_>, faults: &Faults<'_>) -> Vec<Codec> {
 }
 
 fn codec(section: &Section<'_>, faults: &Faults<'_>) -> Codec {
-    let is_binary = section.get::<String>("kind") == "binary";
+    let kind = section.get::<String>("kind");
+    let is_binary = kind == "binary";
+    let script: Option<PathBuf> = section.opt("script");
+    if kind == "javascript" && section.written("script").is_none() {
+        let help = "add `script`, a file with decodeUplink(input)";
+        faults.missing(section.place, "nothing says which script", help);
+    }
+    if let Some(script) = section.written("script").filter(|_| kind != "javascript") {
+        faults.error(script.place, "only kind \"javascript\" has a script", "remove it");
+    }
     let written = section.named("field");
     if written.is_empty() && section.written("field").is_some() {
         let help =
@@ -43,16 +53,23 @@ fn codec(section: &Section<'_>, faults: &Faults<'_>) -> Codec {
         } else {
             for key in BINARY_KEYS.iter().filter(|key| field.written(key).is_some()) {
                 let help = "remove it: only kind \"binary\" has it";
-                faults.error(
-                    field.key_place(key),
-                    "Cayenne LPP says itself where values stand",
-                    help,
-                );
+                let message = match kind.as_str() {
+                    "javascript" => "the script says itself where values stand",
+                    _ => "Cayenne LPP says itself where values stand",
+                };
+                faults.error(field.key_place(key), message, help);
             }
         }
         fields.push(Field { path, quantity, unit });
     }
-    let kind = if is_binary { CodecKind::Binary(slots) } else { CodecKind::CayenneLpp };
+    let kind = match (kind.as_str(), script) {
+        ("binary", _) => CodecKind::Binary(slots),
+        ("javascript", script) => {
+            let script = script.unwrap_or_default();
+            CodecKind::JavaScript { script, source: String::new() }
+        }
+        (_, _) => CodecKind::CayenneLpp,
+    };
     Codec { name: checked_name(section, faults), kind, fields }
 }
 

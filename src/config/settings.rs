@@ -281,6 +281,13 @@ pub enum CodecKind {
     CayenneLpp,
     /// Numbers at places of their own, one for each field.
     Binary(Vec<Slot>),
+    /// What a script makes of them.
+    JavaScript {
+        /// The file.
+        script: PathBuf,
+        /// What stands in it; empty until the file is read.
+        source: String,
+    },
 }
 
 /// Where a number stands in the bytes, and how it becomes a value.

@@ -6,6 +6,7 @@ pub mod json;
 pub mod senml;
 pub mod cayenne_lpp;
 pub mod binary;
+pub mod javascript;
 pub mod text;
 pub mod network_server;
 pub mod gsm7;

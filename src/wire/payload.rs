@@ -1,6 +1,7 @@
 //! Payload maps: what is wanted of a payload, and under which name it stands there.
 
 use super::binary::Slot;
+use super::javascript::{self, Script};
 use super::{cayenne_lpp, json, senml};
 use crate::domain::quantity::{Quantity, Unit};
 use crate::domain::reading::{Measurement, Stamp};
@@ -41,6 +42,8 @@ pub enum Format {
     CayenneLpp,
     /// Numbers at places of their own: one for each field.
     Binary(Vec<Slot>),
+    /// What a script makes of it: an object.
+    JavaScript(Script),
 }
 
 /// What is known of a payload from around it.
@@ -111,6 +114,9 @@ pub enum DecodeError {
         /// How many.
         length: usize,
     },
+    /// A script does not read it.
+    #[error("{0}")]
+    Script(javascript::Fault),
     /// A report of our own link that cannot be read.
     #[error("{words}")]
     Report {
@@ -217,6 +223,7 @@ impl PayloadMap {
                 self.binary(slots, payload, about.port, &mut found);
                 Ok(())
             }
+            Format::JavaScript(script) => self.javascript(script, payload, about.port, &mut found),
         };
         let troubles = found.troubles;
         if let Err(error) = read {
@@ -276,6 +283,20 @@ impl PayloadMap {
         if let Err(error) = read {
             found.trouble(error.to_string());
         }
+    }
+
+    fn javascript(
+        &self,
+        script: &Script,
+        payload: &[u8],
+        port: Option<u8>,
+        found: &mut Found<'_>,
+    ) -> Result<(), DecodeError> {
+        let decoded = script.decode(payload, port).map_err(DecodeError::Script)?;
+        for warning in decoded.warnings {
+            found.trouble(warning);
+        }
+        json::object(self, decoded.data.as_bytes(), found)
     }
 
     fn binary(&self, slots: &[Slot], payload: &[u8], port: Option<u8>, found: &mut Found<'_>) {

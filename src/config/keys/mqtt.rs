@@ -224,8 +224,14 @@ pub(super) static CODEC: Table = Table {
 const CODEC_KEYS: &[Key] = &[
     required(
         "kind",
-        Kind::OneOf(&["cayenne_lpp", "binary"]),
-        "Cayenne LPP, or numbers at places of their own.",
+        Kind::OneOf(&["cayenne_lpp", "binary", "javascript"]),
+        "Cayenne LPP, numbers at places of their own, or what a script of the device's maker makes of them.",
+    ),
+    optional(
+        "script",
+        Kind::Path,
+        "For kind `javascript`: file with `decodeUplink(input)`, as ChirpStack and The Things Stack take it; beside the configuration \
+         if it is no whole path.",
     ),
     required("field", Kind::Named(&CODEC_FIELD), "The values."),
 ];
@@ -233,7 +239,7 @@ const CODEC_KEYS: &[Key] = &[
 static CODEC_FIELD: Table = Table {
     header: "[codec.NAME.field]",
     doc: "One line a value. Of Cayenne LPP, NAME is the type and the channel, such as `temperature_3`, or \
-         `\"/gps_1/altitude\"` for a part; the other keys are for kind `binary`, where NAME is any word and \
+         `\"/gps_1/altitude\"` for a part; of kind `javascript`, a key or a JSON pointer into `data`; the other keys are for kind `binary`, where NAME is any word and \
          value = number × `scale` + `add`.",
     keys: CODEC_FIELD_KEYS,
     also: Some(&FIELD),
