@@ -17,9 +17,19 @@ use kengele::domain::reading::Measurement;
 use kengele::domain::rule::NodeIndex;
 use kengele::domain::time::Timestamp;
 use kengele::pipeline::Rules;
-use kengele::wire::payload::About;
+use kengele::sim::air::{Air, ChipKind, Position};
+use kengele::wire::binary::{Number, Order, Slot};
+use kengele::wire::javascript::Script;
+use kengele::wire::payload::{About, Field, Format, Path, PayloadMap};
+use kengele::wire::sealed::{
+    Address as LinkAddress, Epoch, Field as LinkField, Kind, Listens, Now, Peer, Profile, Reading,
+    Report, Root, Schema, Session,
+};
 use kengele::wire::segment::{Options, Reassembler, segments};
 use kengele::wire::tpdu::{Address, Deliver, Submit, from_hex, to_hex};
+use lora_phy::mod_params::{Bandwidth, CodingRate, SpreadingFactor};
+use lora_phy::sx126x::{Config, Sx126x, Sx1262};
+use lora_phy::{LoRa, RxMode};
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::Duration;
@@ -170,5 +180,142 @@ fn texts(c: &mut Criterion) {
     });
 }
 
-criterion_group!(parts, engine, payloads, texts);
+/// The same three bytes by each kind of codec.
+fn codecs(c: &mut Criterion) {
+    let script = "function decodeUplink(input) {
+        var b = input.bytes;
+        return { data: { level: (b[0] << 8) + b[1], battery: b[2] / 50 } };
+    }";
+    let field = |path: &str, quantity: Quantity| Field {
+        path: Path::parse(path),
+        quantity,
+        unit: *quantity.units().first().unwrap(),
+    };
+    let slot = |bit: u32, bits: u32| Slot {
+        bit,
+        bits,
+        number: Number::Unsigned,
+        order: Order::Big,
+        scale: 1.0,
+        add: 0.0,
+        missing: None,
+        port: None,
+        when: None,
+    };
+    let of = |format: Format, names: [&str; 2]| PayloadMap {
+        format,
+        fields: vec![
+            field(names[0], Quantity::WaterLevel),
+            field(names[1], Quantity::BatteryVoltage),
+        ],
+        time: None,
+    };
+    let slots = vec![slot(0, 16), slot(16, 8)];
+    let kinds = [
+        ("binary", of(Format::Binary(slots), ["level", "battery"]), vec![0x07, 0xD0, 185]),
+        (
+            "Cayenne LPP",
+            of(Format::CayenneLpp, ["analog_in_1", "analog_in_2"]),
+            vec![1, 2, 0x07, 0xD0, 2, 2, 0x01, 0x72],
+        ),
+        (
+            "JavaScript",
+            of(Format::JavaScript(Script::new("bench.js", script)), ["level", "battery"]),
+            vec![0x07, 0xD0, 185],
+        ),
+    ];
+    let mut group = c.benchmark_group("codec, two values");
+    for (name, map, payload) in &kinds {
+        let mut found = Vec::new();
+        group.bench_function(*name, |b| {
+            b.iter(|| {
+                found.clear();
+                map.decode(black_box(payload), About::default(), &mut found).unwrap();
+            });
+        });
+        assert_eq!(found.len(), 2, "{name}");
+    }
+}
+
+/// Frames of our own link: opened and judged by the gateway; and from one emulated chip to another through the driver.
+fn radio(c: &mut Criterion) {
+    let fields = [LinkField { quantity: 1, min_milli: 0, step_milli: 5, bits: 12 }];
+    let schema = Schema::new(&fields).unwrap();
+    let address = LinkAddress { net: 1, node: 2 };
+    let epoch = Epoch { number: 0, root: Root::new([7; 16]) };
+    let profile = Profile { address, epoch, listens: Listens::AfterItsFrames, schema };
+    let mut group = c.benchmark_group("radio");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("WF1 frame: open, judge, acknowledge", |b| {
+        b.iter_custom(|count| {
+            let mut node = Session::provisioned(address, epoch);
+            let mut frames = Vec::new();
+            for n in 0..u32::try_from(count).unwrap() {
+                if let Some(record) = node.prepare(n) {
+                    assert!(node.written(&record));
+                }
+                let mut report = Report::new(n);
+                let id = node.name_reading(n).unwrap();
+                report.push(Reading { id, ..Reading::default() }).unwrap();
+                frames.push(
+                    node.seal_report(Kind::Telemetry, true, &schema, &report, n).unwrap().frame,
+                );
+            }
+            let mut peer = Peer::new(profile, None);
+            #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+            let begun = std::time::Instant::now();
+            for (s, frame) in (0..).zip(&frames) {
+                let accepted = peer.hear(frame, Now { s, unix_s: None, stores: true }).unwrap();
+                peer.commit(accepted.state);
+                black_box(accepted.reply);
+            }
+            begun.elapsed()
+        });
+    });
+    group.bench_function("emulated chips: frame of 22 bytes sent and heard", |b| {
+        b.iter_custom(|count| {
+            let paused = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .unwrap();
+            paused.block_on(by_chips(count))
+        });
+    });
+}
+
+async fn by_chips(count: u64) -> Duration {
+    let air = Air::seeded(1);
+    let mut ends = Vec::new();
+    for east_m in [0.0, 400.0] {
+        let chip = air.chip(ChipKind::Sx1262, Position::new(east_m, 0.0));
+        let config = Config { chip: Sx1262, tcxo_ctrl: None, use_dcdc: true, rx_boost: true };
+        let driver = Sx126x::new(chip.spi(), chip.interface(), config);
+        ends.push(LoRa::new(driver, false, chip.delay()).await.unwrap());
+    }
+    let (mut node, mut gateway) = (ends.pop().unwrap(), ends.pop().unwrap());
+    let how = node
+        .create_modulation_params(
+            SpreadingFactor::_7,
+            Bandwidth::_125KHz,
+            CodingRate::_4_5,
+            868_100_000,
+        )
+        .unwrap();
+    let mut sends = node.create_tx_packet_params(8, false, true, false, &how).unwrap();
+    let hears = gateway.create_rx_packet_params(8, false, 255, true, false, &how).unwrap();
+    let mut buffer = [0; 255];
+    gateway.prepare_for_rx(RxMode::Continuous, &how, &hears).await.unwrap();
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+    let begun = std::time::Instant::now();
+    for _ in 0..count {
+        node.prepare_for_tx(&how, &mut sends, 14, &[5; 22]).await.unwrap();
+        let both = tokio::join!(gateway.rx(&hears, &mut buffer), node.tx());
+        assert_eq!(both.0.unwrap().0, 22);
+        both.1.unwrap();
+    }
+    begun.elapsed()
+}
+
+criterion_group!(parts, engine, payloads, codecs, radio, texts);
 criterion_main!(parts);

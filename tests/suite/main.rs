@@ -20,6 +20,7 @@ mod field;
 mod forwarders;
 mod gateway;
 mod http_sms;
+mod javascript;
 mod link;
 mod listener;
 mod lorawan;
