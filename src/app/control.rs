@@ -104,6 +104,13 @@ pub enum Question {
     },
     /// How are the nodes of our own radio link?
     Nodes,
+    /// How was a radio node heard of late?
+    Hearings {
+        /// Its name.
+        node: String,
+        /// Behind the hearing of that number.
+        behind: u64,
+    },
     /// Do something with a node of our own radio link.
     Node {
         /// Its name.
@@ -338,6 +345,7 @@ impl Hands {
                 .into()),
             Question::Siren { name, command } => self.siren(name, command, "this process").await,
             Question::Nodes => self.nodes().await,
+            Question::Hearings { node, behind } => self.hearings(node, behind).await,
             Question::Node { name, command } => self.node(name, command, "this process").await,
             Question::Warnings
             | Question::Why { .. }
@@ -608,6 +616,7 @@ pub async fn answer_from_store(store: &Store, question: Question) -> anyhow::Res
         | Question::Sirens
         | Question::Siren { .. }
         | Question::Nodes
+        | Question::Hearings { .. }
         | Question::Node { .. }
         | Question::Balance => {
             bail!("only a running gateway can do that: start it with kengele run")

@@ -1,7 +1,7 @@
 //! What is asked about nodes of our own radio link, and done with them.
 
 use super::Hands;
-use crate::pipeline::{Chance, Command, LinkAnswer, LinkCommand, LinkStatus};
+use crate::pipeline::{Chance, Command, LinkAnswer, LinkCommand, LinkStatus, NodeHearing};
 use crate::wire::sealed::Listens;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,23 @@ impl Hands {
             bail!("the pipeline answered something else")
         };
         Ok(nodes.iter().map(node).collect::<Vec<_>>().into())
+    }
+
+    /// Says how a radio node was heard behind a number.
+    pub(super) async fn hearings(&self, node: String, behind: u64) -> anyhow::Result<Value> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Hearings(node.clone(), behind, reply);
+        self.commands.send(command).await.context("the pipeline has ended")?;
+        let heard = answer.await.context("the pipeline has ended")?;
+        let heard = heard.with_context(|| format!("there is no node {node}"))?;
+        let wall = self.telemetry.clock.wall();
+        let one = |heard: &NodeHearing| {
+            json!({
+                "number": heard.number, "unix_ms": wall.unix_ms(heard.at), "counter": heard.counter,
+                "rssi_dbm": heard.rssi_dbm, "snr_db": heard.snr_db, "spreading_factor": heard.spreading_factor,
+            })
+        };
+        Ok(heard.iter().map(one).collect::<Vec<_>>().into())
     }
 
     /// Does something with a node. Who wanted it stands in the log.

@@ -12,6 +12,7 @@ mod print;
 mod replay;
 mod simulate;
 mod siren;
+mod survey;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use kengele::config::Diagnostic;
@@ -105,6 +106,9 @@ enum Command {
     /// Field nodes with our own radio link: add, list, change keys, and how long one lives on its cell
     #[command(subcommand, after_help = node::HELP)]
     Node(node::Node),
+    /// Find out how far a radio node reaches: walk with it, then look at the table and the picture
+    #[command(subcommand, after_help = survey::HELP)]
+    Survey(survey::Survey),
     /// List, add, remove, import and export recipients
     #[command(subcommand)]
     People(people::People),
@@ -175,6 +179,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         }
         Command::Reload => ask::reload(&cli.config, style),
         Command::Node(command) => node::run(&cli.config, command, style),
+        Command::Survey(command) => survey::run(&cli.config, command, style),
         Command::People(command) => people::run(&cli.config, command, style),
         Command::SendTest { to, text, channel } => {
             ask::send_test(&cli.config, to, text, channel, style)

@@ -9,6 +9,7 @@ pub mod snapshot;
 pub mod radio;
 pub mod airtime;
 pub mod power;
+pub mod survey;
 pub mod frame;
 pub mod quantity;
 pub mod reading;

@@ -188,6 +188,7 @@ impl Pipeline {
         }
         round.turn.radio.extend(member.row());
         round.changed = true;
+        self.hearings.note(node, accepted.counter, hearing);
         if accepted.rekeyed {
             tracing::info!(
                 node = member.of.name,

@@ -5,11 +5,13 @@
 //! whoever must be told is told.
 
 mod decode;
+mod hearings;
 mod link;
 mod radio;
 mod siren;
 
 pub use decode::{Decoded, Decoder, Heard, Route};
+pub use hearings::NodeHearing;
 pub use link::{Chance, Link, LinkAnswer, LinkCommand, LinkError, LinkNode, LinkStatus};
 pub use radio::{Lorawan, LorawanNode};
 pub use siren::{Payloads, Publisher, SirenNode, SirenStatus, Way};
@@ -20,13 +22,14 @@ use crate::domain::plan::{self, Wording};
 use crate::domain::radio::{Downlink, SyncWord};
 use crate::domain::reading::{Measurement, Quality};
 use crate::domain::recipient::Recipient;
-use crate::domain::rule::RuleBook;
+use crate::domain::rule::{NodeIndex, RuleBook};
 use crate::domain::time::Timestamp;
 use crate::domain::warning::{Alert, Level, WarningId};
 use crate::store::{self, Kind, NewDelivery, Store, Turn, Undecoded};
 use crate::supervise::Stop;
 use crate::telemetry::{News, Telemetry};
 use crate::wire::segment;
+use hearings::Hearings;
 use link::Links;
 use radio::Radio;
 use siren::{Outgoing, Sirens};
@@ -76,6 +79,8 @@ pub enum Command {
     Status(oneshot::Sender<Status>),
     /// Do that with the siren of that name; the answer is why not, in words.
     Siren(String, crate::domain::siren::Command, oneshot::Sender<Result<(), String>>),
+    /// Say what was heard by radio of the node of that name behind that number; nothing if there is no such node.
+    Hearings(String, u64, oneshot::Sender<Option<Vec<NodeHearing>>>),
     /// Do that with a node of our own link.
     Link(LinkCommand, oneshot::Sender<Result<LinkAnswer, LinkError>>),
 }
@@ -141,6 +146,7 @@ pub struct Pipeline {
     decoder: Decoder,
     radio: Radio,
     links: Links,
+    hearings: Hearings,
     sirens: Sirens,
     rules: Rules,
     people: Vec<Recipient>,
@@ -219,6 +225,7 @@ impl Pipeline {
             decoder,
             radio,
             links,
+            hearings: Hearings::default(),
             sirens,
             rules,
             people,
@@ -583,6 +590,11 @@ impl Pipeline {
             }
             Command::Siren(name, command, reply) => {
                 let _heard = reply.send(self.command_siren(&name, command).await).is_ok();
+            }
+            Command::Hearings(name, behind, reply) => {
+                let mut nodes = self.rules.book.nodes.iter().zip((0..).map(NodeIndex));
+                let node = nodes.find(|(node, _)| *node.name.0 == *name).map(|(_, node)| node);
+                let _heard = reply.send(node.map(|node| self.hearings.of(node, behind))).is_ok();
             }
             Command::Link(command, reply) => {
                 let _heard = reply.send(self.command_link(command).await).is_ok();

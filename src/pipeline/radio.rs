@@ -65,6 +65,8 @@ pub(super) enum Opened {
     /// It is a node's. Every part of it may be missing.
     From {
         node: NodeIndex,
+        /// Its counter, but for one that joins.
+        counter: Option<u32>,
         payload: Option<Payload>,
         /// To be stored with the payload.
         state: (String, Vec<u8>),
@@ -172,7 +174,7 @@ impl Radio {
                 tracing::info!(device = known.key, address = %address, "a device joins");
                 known.device.commit(joined.state);
                 known.hearing = Some(Arc::clone(hearing));
-                known.answer(None, Some(joined.reply), hearing, None)
+                known.answer(None, None, Some(joined.reply), hearing, None)
             }
             Err(refusal) => self.refuse(reason(refusal)),
         }
@@ -247,7 +249,8 @@ impl Radio {
         });
         known.hearing = Some(Arc::clone(hearing));
         known.device.commit(accepted.state);
-        known.answer(accepted.payload, accepted.reply, hearing, carried)
+        let counter = Some(accepted.counter);
+        known.answer(counter, accepted.payload, accepted.reply, hearing, carried)
     }
 
     /// Gives an order to a device that always listens (class C), by the gateway that heard it last. Returns the device's
@@ -300,7 +303,10 @@ impl Pipeline {
         let (now, disk_works) = (round.turn.at, self.retry_disk_at.is_none());
         let moment = Moment { now, unix_ms, disk_works };
         match self.radio.open(phy, hearing, moment, &mut self.sirens) {
-            Opened::From { node, payload, state, downlink } => {
+            Opened::From { node, counter, payload, state, downlink } => {
+                if let Some(counter) = counter {
+                    self.hearings.note(node, counter, hearing);
+                }
                 round.turn.radio.push(state);
                 round.changed = true;
                 round.downlinks.extend(downlink);
@@ -327,6 +333,7 @@ impl Pipeline {
 impl Registered {
     fn answer(
         &self,
+        counter: Option<u32>,
         payload: Option<Payload>,
         reply: Option<Reply>,
         hearing: &Arc<Hearing>,
@@ -340,7 +347,7 @@ impl Registered {
             (Downlink { link, phy: reply.phy, when, urgency }, leaves)
         });
         let state = (self.key.clone(), self.device.state().to_bytes());
-        Opened::From { node: self.node, payload, state, downlink }
+        Opened::From { node: self.node, counter, payload, state, downlink }
     }
 }
 

@@ -6,8 +6,13 @@ use crate::peers::wait_for;
 use kengele::sim::air::{Air, ChipKind, Conditions, Position, socket};
 use kengele::sim::field::{self, FieldNode, Seen};
 use kengele::sim::village::{self, FIELD_NODES, Radio};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
+use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
@@ -89,6 +94,23 @@ async fn field_nodes_are_added_heard_answered_rekeyed_and_swapped_and_a_siren_so
     wait_for("readings by radio", || place.levels() > 0).await;
     wait_for("the gauge's word on how it is", || place.node(gauge)["battery_mv"] == 3710).await;
     assert!(place.node(gauge)["rssi_dbm"].as_f64().unwrap() < -60.0);
+
+    // Somebody walks with it, and somebody types where.
+    let walk = place.site.file("walk.csv");
+    let mut record = place.site.command();
+    record.args(["survey", "record", gauge, &walk]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut record = record.spawn().unwrap();
+    record.stdin.as_mut().unwrap().write_all(b"mwembe\n").unwrap();
+    let heard = || fs::read_to_string(&walk).unwrap_or_default();
+    wait_for("two frames from under the tree", || {
+        heard().lines().filter(|line| line.contains("mwembe") && !line.ends_with(",,,,")).count()
+            >= 2
+    })
+    .await;
+    let pid = Pid::from_raw(i32::try_from(record.id()).unwrap());
+    kill(pid, Signal::SIGINT).unwrap();
+    let table = String::from_utf8(record.wait_with_output().unwrap().stdout).unwrap();
+    assert!(table.contains("mwembe") && table.contains("dBm"), "{table}");
 
     // A new key goes out in a window behind the node's own frame: that the node has it shows that windows are met.
     place.site.kengele(&["node", "rekey", gauge]);

@@ -36,4 +36,5 @@ mod radio_vectors;
 mod scenarios;
 mod sirens;
 mod sms_codec;
+mod survey;
 mod tidy;
