@@ -31,6 +31,8 @@ const RETRIES_MAX: u8 = 3;
 const RETRIES_MAX_ALARM: u8 = 7;
 /// A window opens so much early, ms, for what the clocks of both sides may differ in two seconds.
 const WINDOW_EARLY_MS: u64 = 5;
+/// An answer that began in the second window has ended so long behind that, ms: 40 bytes at SF12.
+const ANSWER_MS_MAX: u64 = 2_500;
 /// Symbols without a preamble after which a window closes: the eight of a preamble, and what the clocks differ.
 const WINDOW_SYMBOLS: u16 = 16;
 /// So long before the siren must fall silent nothing is begun that cannot be left, ms: a measurement, or a frame with its
@@ -348,6 +350,14 @@ impl<'a, F: Flash> App<'a, F> {
     /// Opens a window behind the frame that was sent last. One that is over by now is not opened.
     fn window(&mut self, number: u8, now_ms: u64) -> Action {
         let [first, second] = self.plan.windows_ms;
+        if self.plan.listening == Listening::Always {
+            // It is awake anyway: an answer may come at once, and takes until behind the second window at the latest.
+            let until_ms = self.sent_at_ms + u64::from(second) + ANSWER_MS_MAX;
+            if now_ms < until_ms {
+                self.doing = Doing::Window(1);
+                return Action::Listen(Listen::Until { until_ms });
+            }
+        }
         let numbered = [(0, first), (1, second)];
         for (index, delay_ms) in numbered.into_iter().filter(|(index, _)| *index >= number) {
             let from_ms = (self.sent_at_ms + u64::from(delay_ms)).saturating_sub(WINDOW_EARLY_MS);
