@@ -1,6 +1,7 @@
 //! `kengele survey report`: from a file of hearings to a table and a picture.
 
 use serde_json::Value;
+use std::fmt::Write as _;
 use std::fs;
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -25,12 +26,12 @@ fn walk() -> String {
     let mut text = HEADINGS.to_owned();
     text += "0,daraja,,,,\n";
     for n in 0..20 {
-        text += &format!("{},daraja,{},-81,7.5,9\n", n * 10_000, 100 + n);
+        writeln!(text, "{},daraja,{},-81,7.5,9", n * 10_000, 100 + n).unwrap();
     }
     text += "200000,\"mwembe <wa> \"\"Juma\"\" & mama\",,,,\n";
     for n in (20..40).step_by(2) {
-        text +=
-            &format!("{},\"mwembe <wa> \"\"Juma\"\" & mama\",{},-119,-9,9\n", n * 10_000, 100 + n);
+        let place = "\"mwembe <wa> \"\"Juma\"\" & mama\"";
+        writeln!(text, "{},{place},{},-119,-9,9", n * 10_000, 100 + n).unwrap();
     }
     text + "400000,kilima,,,,\n"
 }
