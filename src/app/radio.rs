@@ -124,7 +124,7 @@ pub fn semtech_udp(settings: &config::SemtechUdp) -> semtech_udp::Settings {
 
 /// Returns what the gateway's own radio is told.
 #[must_use]
-pub fn own(settings: &config::Radio) -> lora::Settings {
+pub fn own(settings: &config::Radio, data: &FilePath) -> lora::Settings {
     let (bus, circuit) = match &settings.bus {
         config::RadioBus::Wired(wiring) => {
             let wires = lora::Wires {
@@ -165,6 +165,7 @@ pub fn own(settings: &config::Radio) -> lora::Settings {
         plan: settings.plan,
         power_dbm: settings.power_dbm.map_or(i32::MAX, i32::from),
         antenna_dbi: settings.antenna_dbi,
+        account: data.join("airtime"),
     }
 }
 

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use kengele::sim::air::{Air, ChipKind, Conditions, Position, socket};
 use kengele::sim::field::{self, FieldNode, Seen};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
@@ -24,7 +25,8 @@ impl Field {
     pub(crate) fn open(path: &Path, seed: u64, faster: f64) -> anyhow::Result<Self> {
         let air = Air::new(seed, Conditions::default(), faster);
         let chip = air.chip(ChipKind::Sx1262, Position::new(0.0, 0.0));
-        if path.exists() {
+        let found = std::fs::symlink_metadata(path);
+        if found.is_ok_and(|found| found.file_type().is_socket()) {
             // What an earlier simulation left.
             std::fs::remove_file(path)
                 .with_context(|| format!("cannot remove {}", path.display()))?;

@@ -13,6 +13,7 @@ mod replay;
 mod simulate;
 mod siren;
 mod survey;
+mod typed;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use kengele::config::Diagnostic;

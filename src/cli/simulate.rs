@@ -3,6 +3,7 @@
 use super::daemon::SPEED_MAX;
 use super::field::Field;
 use super::print::{self, Style};
+use super::typed::typed;
 use super::{Failure, block_on, demo};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -16,14 +17,12 @@ use kengele::sim::village::{self, Places};
 use kengele::sim::world::World;
 use serde_json::json;
 use std::fs;
-use std::io::BufRead;
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::mpsc;
 
 pub(crate) const HELP: &str = "\
 It writes the configuration that fits it into the folder, unless one is there. A line on its standard input such as
@@ -43,8 +42,6 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const QUIET: Duration = Duration::from_secs(10);
 /// Between two lines about what the nodes have published.
 const PROGRESS: Duration = Duration::from_secs(10);
-/// Lines of standard input that may wait.
-const TYPED_MAX: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
@@ -342,20 +339,6 @@ fn introduce(simulate: &Simulate, modem: bool, provider: Option<&VirtualProvider
          kengele run -c {folder}/kengele.toml --speed {speed}\n  \
          kengele people import {folder}/people.csv -c {folder}/kengele.toml\n"
     ));
-}
-
-/// Returns the lines of standard input, until it ends.
-fn typed() -> mpsc::Receiver<String> {
-    let (lines, typed) = mpsc::channel(TYPED_MAX);
-    // A thread of its own: reading a terminal cannot be called off.
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-            if lines.blocking_send(line).is_err() {
-                return;
-            }
-        }
-    });
-    typed
 }
 
 /// Reads `NAME CODE`: a field node of the village that is given its code.

@@ -4,16 +4,16 @@ mod picture;
 
 use super::ask::ask;
 use super::print::{self, Style};
+use super::typed::typed;
 use super::{Failure, block_on};
 use anyhow::{Context, anyhow};
 use kengele::app::control::Question;
 use kengele::domain::survey::{Heard, Mark, Row, Verdict, table};
 use serde_json::{Value, json};
 use std::fs::File;
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::sync::mpsc;
 
 pub(crate) const HELP: &str = "\
 One walks with a node that reports every few seconds (`kengele node interval NODE \"10 s\"`), one sits at the gateway:
@@ -25,8 +25,6 @@ begins a place.";
 
 /// How often the gateway is asked.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// Names that may wait.
-const TYPED_MAX: usize = 16;
 /// The place before the first name.
 const BEGINNING: &str = "start";
 /// Columns of the file.
@@ -149,20 +147,6 @@ fn mark(file: &mut File, place: &str) -> anyhow::Result<()> {
     let mut csv = csv::Writer::from_writer(file);
     csv.write_record([now_ms.as_str(), place, "", "", "", ""])?;
     Ok(csv.flush()?)
-}
-
-/// Returns the lines of standard input, until it ends.
-fn typed() -> mpsc::Receiver<String> {
-    let (lines, typed) = mpsc::channel(TYPED_MAX);
-    // A thread of its own: reading a terminal cannot be called off.
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-            if lines.blocking_send(line).is_err() {
-                return;
-            }
-        }
-    });
-    typed
 }
 
 /// Reads a file of hearings and places.

@@ -158,6 +158,43 @@ impl Airtime {
         sent.push_back((now, air));
     }
 
+    /// Returns what [`Airtime::restore`] reads: the plan, and a line for each frame that still counts.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let frames = self.sent.iter().flat_map(|(place, sent)| {
+            sent.iter()
+                .map(move |(at, air)| format!("{place} {} {}\n", at.as_millis(), air.as_micros()))
+        });
+        std::iter::once(format!("{}\n", self.plan.name)).chain(frames).collect()
+    }
+
+    /// Takes over what was sent before a restart, on the same time line. Nothing of another plan is taken.
+    ///
+    /// # Errors
+    ///
+    /// The line that is none, from 1; what stands before it is taken.
+    pub fn restore(&mut self, text: &str) -> Result<(), usize> {
+        let mut lines = text.lines().zip(1..);
+        if lines.next().is_none_or(|(plan, _)| plan != self.plan.name) {
+            return Ok(());
+        }
+        for (line, number) in lines {
+            let mut parts = line.split(' ').map(str::parse::<u64>);
+            let (Some(Ok(place)), Some(Ok(at)), Some(Ok(air)), None) =
+                (parts.next(), parts.next(), parts.next(), parts.next())
+            else {
+                return Err(number);
+            };
+            let place = usize::try_from(place).unwrap_or(usize::MAX);
+            if place >= self.plan.bands.len() {
+                return Err(number);
+            }
+            let at = Timestamp::from_millis(i64::try_from(at).unwrap_or(i64::MAX));
+            self.sent.entry(place).or_default().push_back((at, Duration::from_micros(air)));
+        }
+        Ok(())
+    }
+
     /// Returns the share of the last hour that was sent in the band of a frequency, and the share that is allowed, if it
     /// is limited.
     #[must_use]
@@ -246,6 +283,28 @@ mod tests {
         assert!(matches!(then, Verdict::Now { .. }), "{then:?}");
         let (sent, allowed) = airtime.share(hz, at(now)).unwrap();
         assert!(sent > 0.006 && sent <= allowed, "{sent} of {allowed}");
+    }
+
+    #[test]
+    fn an_account_outlives_a_restart_and_bad_lines_cost_no_good_one() {
+        let eu868 = || Airtime::new(Plan::named("EU868").unwrap(), 2.15);
+        let mut before = eu868();
+        for (s, hz) in [(0, 868_100_000), (100, 869_525_000), (200, 868_100_000)] {
+            before.book(hz, SF12, 51, at(s));
+        }
+        let mut after = eu868();
+        assert_eq!(after.restore(&before.to_text()), Ok(()));
+        assert_eq!(after.to_text(), before.to_text());
+        assert_eq!(after.share(868_100_000, at(300)), before.share(868_100_000, at(300)));
+        let mut other = Airtime::new(Plan::named("IN865").unwrap(), 2.15);
+        assert_eq!(other.restore(&before.to_text()), Ok(()));
+        assert_eq!(other.to_text(), "IN865\n");
+        for (text, line) in
+            [("EU868\n1 5 7\n1 x 7\n", 3), ("EU868\n9 5 7\n", 2), ("EU868\n1 5\n", 2)]
+        {
+            assert_eq!(eu868().restore(text), Err(line), "{text:?}");
+        }
+        assert_eq!(eu868().restore(""), Ok(()));
     }
 
     proptest! {

@@ -51,6 +51,8 @@ pub struct Settings {
     pub power_dbm: i32,
     /// Gain of the antenna, dBi.
     pub antenna_dbi: f64,
+    /// File in which the account of airtime outlives a restart.
+    pub account: PathBuf,
 }
 
 /// How a chip is reached.

@@ -7,6 +7,7 @@ use super::{Bus as Way, Fault, Radio, Settings, State, linked, wired};
 use crate::domain::airtime::{Airtime, Verdict};
 use crate::domain::frame::{Acknowledge, Envelope, Frame, Origin, Outcome, Receipt};
 use crate::domain::radio::{Downlink, Hearing, Modulation, SyncWord};
+use crate::domain::time::Timestamp;
 use crate::supervise::Stop;
 use crate::telemetry::Clock;
 use bytes::Bytes;
@@ -54,8 +55,33 @@ pub(super) struct Desk {
 
 impl Desk {
     pub(super) fn new(settings: &Settings, downlinks: mpsc::Receiver<Downlink>) -> Self {
-        let airtime = settings.plan.map(|plan| Airtime::new(plan, settings.antenna_dbi));
+        let airtime = settings.plan.map(|plan| {
+            let mut airtime = Airtime::new(plan, settings.antenna_dbi);
+            let read = std::fs::read_to_string(&settings.account);
+            if let Err(line) = airtime.restore(&read.unwrap_or_default()) {
+                let account = settings.account.display().to_string();
+                tracing::warn!(
+                    account,
+                    line,
+                    "the account of airtime is damaged: what stands behind is not counted"
+                );
+            }
+            airtime
+        });
         Self { schedule: Schedule::default(), airtime, downlinks }
+    }
+
+    /// Books a frame that goes out now. The account is on record before the frame is on the air.
+    fn book(&mut self, settings: &Settings, waiting: &Waiting, now: Timestamp) {
+        let Some(airtime) = &mut self.airtime else { return };
+        airtime.book(waiting.frequency_hz, waiting.modulation, waiting.phy.len(), now);
+        let fresh = settings.account.with_extension("new");
+        let written = std::fs::write(&fresh, airtime.to_text())
+            .and_then(|()| std::fs::rename(&fresh, &settings.account));
+        if let Err(error) = written {
+            // A siren does not wait for a disk.
+            tracing::warn!(%error, "the account of airtime cannot be written");
+        }
     }
 }
 
@@ -357,9 +383,7 @@ impl<'a, RK: RadioKind> Station<'a, RK> {
             .map_err(Fault::Driver)?;
         clock.sleep_until(Some(waiting.at)).await;
         let now = clock.now();
-        if let Some(airtime) = &mut desk.airtime {
-            airtime.book(hz, modulation, bytes, now);
-        }
+        desk.book(settings, &waiting, now);
         let air = clock.real(modulation.time_on_air(bytes, true));
         let sent = timeout(air + GRACE, self.lora.tx()).await;
         sent.map_err(|_| Fault::Silent)?.map_err(Fault::Driver)?;
