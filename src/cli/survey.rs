@@ -21,7 +21,7 @@ One walks with a node that reports every few seconds (`kengele node interval NOD
   kengele survey report walk.csv --svg walk.svg
 
 Every file of this form can be reported: unix_ms,place,counter,rssi_dbm,snr_db,spreading_factor; a line without numbers
-begins a place.";
+begins a place, one without a place as well is a pause.";
 
 /// How often the gateway is asked.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -63,10 +63,16 @@ pub(crate) fn run(config: &Path, command: Survey, style: Style) -> Result<(), Fa
 /// Writes hearings and places down until it is interrupted.
 fn record(config: &Path, node: &str, path: &Path, style: Style) -> Result<(), Failure> {
     let is_new = std::fs::metadata(path).map_or(true, |found| found.len() == 0);
+    if !is_new {
+        read(path)?;
+    }
     let file = File::options().create(true).append(true).open(path);
     let mut file = file.with_context(|| format!("cannot write {}", path.display()))?;
     if is_new {
         writeln!(file, "{}", COLUMNS.join(","))?;
+    } else {
+        // Nobody has listened until now.
+        mark(&mut file, "")?;
     }
     // What was heard before the walk began is not part of it.
     let mut behind = 0;
@@ -78,9 +84,11 @@ fn record(config: &Path, node: &str, path: &Path, style: Style) -> Result<(), Fa
     mark(&mut file, &place)?;
     block_on(async {
         let mut beat = tokio::time::interval(ASK_EVERY);
+        let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+        let mut answers = true;
         loop {
             tokio::select! {
-                _ = tokio::signal::ctrl_c() => return Ok::<(), Failure>(()),
+                _ = &mut interrupted => break mark(&mut file, "").map_err(Failure::from),
                 Some(line) = typed.recv() => {
                     let name = line.trim();
                     if !name.is_empty() {
@@ -90,7 +98,12 @@ fn record(config: &Path, node: &str, path: &Path, style: Style) -> Result<(), Fa
                     }
                 }
                 _ = beat.tick() => {
-                    for (number, heard) in tokio::task::block_in_place(|| hearings(config, node, behind))? {
+                    let heard = tokio::task::block_in_place(|| hearings(config, node, behind));
+                    if heard.is_ok() != answers {
+                        answers = heard.is_ok();
+                        note(if answers { "the gateway answers again" } else { "the gateway does not answer" }, style);
+                    }
+                    for (number, heard) in heard.unwrap_or_default() {
                         behind = behind.max(number);
                         write(&mut file, &place, &heard)?;
                         note(&format!(
@@ -163,20 +176,23 @@ fn read(path: &Path) -> Result<(Vec<Heard>, Vec<Mark>), Failure> {
     }
     let (mut heard, mut marks): (Vec<Heard>, Vec<Mark>) = (Vec::new(), Vec::new());
     for (row, line) in reader.records().zip(2..) {
-        let (one, place) = row
-            .map_err(|error| error.to_string())
-            .and_then(|row| line_of(&row))
-            .map_err(|words| Failure::Usage(format!("{}:{line}: {words}", path.display())))?;
-        let at_ms = one.0;
+        let read = row.map_err(|error| error.to_string()).and_then(|row| line_of(&row));
+        let Line { at_ms, place, heard: one } =
+            read.map_err(|words| Failure::Usage(format!("{}:{line}: {words}", path.display())))?;
         if marks.last().is_none_or(|mark| mark.place != place) {
             marks.push(Mark { at_ms, place });
         }
-        heard.extend(one.1);
+        heard.extend(one);
     }
     Ok((heard, marks))
 }
 
-type Line = ((i64, Option<Heard>), String);
+/// A line of the file.
+struct Line {
+    at_ms: i64,
+    place: Option<String>,
+    heard: Option<Heard>,
+}
 
 fn line_of(row: &csv::StringRecord) -> Result<Line, String> {
     let cell = |place: usize| row.get(place).unwrap_or_default().trim();
@@ -188,12 +204,12 @@ fn line_of(row: &csv::StringRecord) -> Result<Line, String> {
             .ok_or_else(|| format!("{name} is {:?}, no number", cell(place)))
     };
     let at_ms = cell(0).parse().map_err(|_| format!("unix_ms is {:?}, no number", cell(0)))?;
-    if cell(1).is_empty() {
-        return Err("the place has no name".to_owned());
-    }
-    let place = cell(1).to_owned();
+    let place = Some(cell(1).to_owned()).filter(|place| !place.is_empty());
     if (2..COLUMNS.len()).all(|column| cell(column).is_empty()) {
-        return Ok(((at_ms, None), place));
+        return Ok(Line { at_ms, place, heard: None });
+    }
+    if place.is_none() {
+        return Err("the place has no name".to_owned());
     }
     let spreading_factor = cell(5).parse().ok().filter(|factor| (7..=12).contains(factor));
     let heard = Heard {
@@ -204,7 +220,7 @@ fn line_of(row: &csv::StringRecord) -> Result<Line, String> {
         spreading_factor: spreading_factor
             .ok_or_else(|| format!("spreading_factor is {:?}, not 7 to 12", cell(5)))?,
     };
-    Ok(((at_ms, Some(heard)), place))
+    Ok(Line { at_ms, place, heard: Some(heard) })
 }
 
 fn report(path: &Path, svg: Option<&Path>, style: Style) -> Result<(), Failure> {
@@ -234,7 +250,7 @@ fn cells(row: &Row, style: Style) -> Vec<String> {
     let or = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let colour = match row.verdict {
         Verdict::Good => "32",
-        Verdict::Fair => "33",
+        Verdict::Fair | Verdict::TooFew => "33",
         Verdict::Poor | Verdict::Unheard => "31",
     };
     vec![

@@ -15,13 +15,13 @@ pub struct Heard {
     pub spreading_factor: u8,
 }
 
-/// From here on the node is at another place.
+/// From here on the node is at another place, or nobody listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// When, Unix ms.
     pub at_ms: i64,
-    /// Which place.
-    pub place: String,
+    /// Which place; none while nobody listens.
+    pub place: Option<String>,
 }
 
 /// What a place is worth.
@@ -33,6 +33,8 @@ pub enum Verdict {
     Fair,
     /// A node here is not to be relied on.
     Poor,
+    /// Too few frames to say anything.
+    TooFew,
     /// Nothing was heard from here.
     Unheard,
 }
@@ -66,6 +68,8 @@ pub const RESERVE_MIN_DB: f64 = 3.0;
 pub const LOSS_GOOD_PERCENT: f64 = 5.0;
 /// Loss that a fair place has at the most, per cent.
 pub const LOSS_FAIR_PERCENT: f64 = 20.0;
+/// Frames, heard or lost, without which nothing is said of a place.
+pub const FRAMES_MIN: u32 = 10;
 /// Frames that two hearings can have between them; a counter that leaps further began anew.
 const GAP_MAX: u32 = 1_000;
 
@@ -77,6 +81,7 @@ impl Verdict {
             Self::Good => "good",
             Self::Fair => "fair",
             Self::Poor => "poor",
+            Self::TooFew => "too few",
             Self::Unheard => "not heard",
         }
     }
@@ -92,22 +97,27 @@ pub fn floor_db(spreading_factor: u8) -> f64 {
 ///
 /// The step between two counters is the commonest one: one from frame to frame for LoRaWAN, and as many as there are
 /// seconds between two reports for our own link. What is missing between two frames is laid evenly into the time between
-/// them, and belongs to the place at that time.
+/// them, and belongs to the place at that time. Over a pause nothing is missing, and a frame that comes again is one frame.
 #[must_use]
 pub fn table(heard: &[Heard], marks: &[Mark]) -> Vec<Row> {
     let mut heard = heard.to_vec();
     heard.sort_by_key(|heard| heard.at_ms);
+    heard.dedup_by_key(|heard| heard.counter);
     let mut marks = marks.to_vec();
     marks.sort_by_key(|mark| mark.at_ms);
     let mut places: Vec<(String, Vec<Heard>, u32)> = Vec::new();
     for mark in &marks {
-        if !places.iter().any(|(place, ..)| *place == mark.place) {
-            places.push((mark.place.clone(), Vec::new(), 0));
+        let Some(place) = &mark.place else { continue };
+        if !places.iter().any(|(known, ..)| known == place) {
+            places.push((place.clone(), Vec::new(), 0));
         }
     }
     let at = |at_ms: i64| {
         let mark = marks.iter().rev().find(|mark| mark.at_ms <= at_ms)?;
-        places.iter().position(|(place, ..)| *place == mark.place)
+        places.iter().position(|(place, ..)| mark.place.as_ref() == Some(place))
+    };
+    let paused = |from_ms: i64, to_ms: i64| {
+        marks.iter().any(|mark| mark.place.is_none() && (from_ms..=to_ms).contains(&mark.at_ms))
     };
     let step = step(&heard);
     let mut found: Vec<(usize, Option<Heard>)> = Vec::new();
@@ -119,7 +129,7 @@ pub fn table(heard: &[Heard], marks: &[Mark]) -> Vec<Row> {
         let Some(gap) = after.counter.checked_sub(before.counter) else { continue };
         // Half a step of a node's clock is no frame.
         let missing = ((gap + step / 2) / step).saturating_sub(1);
-        if missing >= GAP_MAX {
+        if missing >= GAP_MAX || paused(before.at_ms, after.at_ms) {
             continue;
         }
         for n in 1..=missing {
@@ -186,6 +196,7 @@ fn row(place: String, frames: &[Heard], lost: u32) -> Row {
     let percent = f64::from(lost) / f64::from((heard + lost).max(1)) * 100.0;
     let verdict = match margin_db {
         None => Verdict::Unheard,
+        Some(_) if heard + lost < FRAMES_MIN => Verdict::TooFew,
         Some(margin) if margin >= RESERVE_DB && percent <= LOSS_GOOD_PERCENT => Verdict::Good,
         Some(margin) if margin >= RESERVE_MIN_DB && percent <= LOSS_FAIR_PERCENT => Verdict::Fair,
         Some(_) => Verdict::Poor,
@@ -228,7 +239,7 @@ mod tests {
     }
 
     fn mark(at_s: i64, place: &str) -> Mark {
-        Mark { at_ms: at_s * 1000, place: place.to_owned() }
+        Mark { at_ms: at_s * 1000, place: Some(place.to_owned()) }
     }
 
     /// SX1276 data sheet, table 13.
@@ -260,8 +271,21 @@ mod tests {
             [heard(0, 500, 5.0), heard(10, 501, 5.0), heard(20, 0, 5.0), heard(30, 1, 5.0)];
         let rows = table(&frames, &[mark(0, "a")]);
         assert_eq!((rows[0].heard, rows[0].lost), (4, 0));
+        assert_eq!(rows[0].verdict, Verdict::TooFew);
         let leap = [heard(0, 5, 5.0), heard(10, 6, 5.0), heard(20, 90_000, 5.0)];
         assert_eq!(table(&leap, &[mark(0, "a")])[0].lost, 0);
+    }
+
+    #[test]
+    fn over_a_pause_nothing_is_lost_and_a_frame_that_comes_again_is_one() {
+        let mut frames: Vec<Heard> =
+            (0..10).map(|n| heard(i64::from(n) * 10, n * 10, 8.0)).collect();
+        frames.extend((370..380).map(|n| heard(i64::from(n) * 10, n * 10, 8.0)));
+        frames.push(heard(3791, 3790, 8.0));
+        let pause = Mark { at_ms: 100_000, place: None };
+        let rows = table(&frames, &[mark(0, "a"), pause, mark(3690, "a")]);
+        assert_eq!((rows.len(), rows[0].heard, rows[0].lost), (1, 20, 0));
+        assert_eq!(rows[0].verdict, Verdict::Good);
     }
 
     proptest! {

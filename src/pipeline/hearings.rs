@@ -11,7 +11,7 @@ const REMEMBERED_MAX: usize = 1024;
 /// A frame of a node, as it was heard.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeHearing {
-    /// Its number since the start, from 1: what is asked for next is what comes behind it.
+    /// Its number: it only grows, also over a restart. What is asked for next is what comes behind it.
     pub number: u64,
     /// Whose it was.
     pub node: NodeIndex,
@@ -28,17 +28,27 @@ pub struct NodeHearing {
 }
 
 /// What was heard last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Hearings {
     heard: VecDeque<NodeHearing>,
     count: u64,
 }
 
 impl Hearings {
+    /// Begins behind a number that no earlier run has reached: the time, Unix ms.
+    pub(super) fn from(unix_ms: i64) -> Self {
+        Self { heard: VecDeque::new(), count: u64::try_from(unix_ms).unwrap_or(0) }
+    }
+
+    /// Returns how many were counted, to go on from under another configuration: there, a place may be another node's.
+    pub(super) fn reloaded(&self) -> Self {
+        Self { heard: VecDeque::new(), count: self.count }
+    }
+
     /// Takes note of a frame that is true. What nobody measured is not worth a note.
     pub(super) fn note(&mut self, node: NodeIndex, counter: u32, hearing: &Hearing) {
-        let (Some(rssi_dbm), Modulation::Lora { spreading_factor, .. }) =
-            (hearing.rssi_dbm, hearing.modulation)
+        let (Some(rssi_dbm), Some(snr_db), Modulation::Lora { spreading_factor, .. }) =
+            (hearing.rssi_dbm, hearing.snr_db, hearing.modulation)
         else {
             return;
         };
@@ -46,7 +56,6 @@ impl Hearings {
         if self.heard.len() >= REMEMBERED_MAX {
             self.heard.pop_front();
         }
-        let snr_db = hearing.snr_db.unwrap_or(0.0);
         let (number, at) = (self.count, hearing.at);
         self.heard.push_back(NodeHearing {
             number,

@@ -225,7 +225,7 @@ impl Pipeline {
             decoder,
             radio,
             links,
-            hearings: Hearings::default(),
+            hearings: Hearings::from(telemetry.clock.wall().unix_ms(telemetry.clock.now())),
             sirens,
             rules,
             people,
@@ -622,6 +622,7 @@ impl Pipeline {
         self.decoder = Decoder::new(rules.routes.clone(), &rules.book);
         self.radio = Radio::new(rules.lorawan.as_ref(), &self.radio.states());
         self.links = self.links.reloaded(&rules.link);
+        self.hearings = self.hearings.reloaded();
         self.sirens = Sirens::new(&rules.sirens, &self.sirens.states());
         self.rules = rules;
         self.sort_in(others, &mut round);

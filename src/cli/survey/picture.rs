@@ -52,7 +52,7 @@ pub(super) fn draw(rows: &[Row]) -> String {
         if let Some([weakest, median, strongest]) = row.rssi_dbm {
             let colour = match row.verdict {
                 Verdict::Good => "#1a7f37",
-                Verdict::Fair => "#9a6700",
+                Verdict::Fair | Verdict::TooFew => "#9a6700",
                 Verdict::Poor | Verdict::Unheard => "#b42318",
             };
             add(format_args!(
