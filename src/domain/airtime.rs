@@ -16,6 +16,8 @@ use std::time::Duration;
 pub const HOUR: Duration = Duration::from_hours(1);
 /// Share of the airtime that is held back for frames that warn of danger.
 pub const KEPT_FOR_DANGER: f64 = 0.25;
+/// So much later than it was booked a frame may have gone out: its chip was slow to obey.
+const BOOKED_EARLY_MAX: Duration = Duration::from_secs(3);
 /// The time line counts milliseconds.
 const ROUNDING: Duration = Duration::from_millis(1);
 /// Countries, and what two sources say of them.
@@ -125,7 +127,7 @@ impl Airtime {
         }
         let sent = self.sent.get(&place);
         // The hour that ends with this frame: what ended within it counts whole.
-        let leaves = |at: Timestamp, old: Duration| at + old + HOUR + ROUNDING;
+        let leaves = |at: Timestamp, old: Duration| at + old + HOUR + BOOKED_EARLY_MAX + ROUNDING;
         let within =
             || sent.into_iter().flatten().filter(|(at, old)| leaves(*at, *old) > now + air);
         let mut sum: Duration = within().map(|(_, air)| *air).sum();
