@@ -39,15 +39,7 @@ pub enum Country {
 /// Returns what the country of that ISO 3166 code is allowed. That is no legal advice: the regulator decides.
 #[must_use]
 pub fn country(iso2: &str) -> Country {
-    let row = COUNTRIES.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
-        let mut columns = line.split(',');
-        (columns.next()? == iso2).then(|| (columns.next(), columns.next()))
-    });
-    let Some((alliance, network)) = row else { return Country::Unknown };
-    let words = |column: Option<&'static str>| -> Vec<&'static str> {
-        column.unwrap_or("").split_whitespace().collect()
-    };
-    let (alliance, network) = (words(alliance), words(network));
+    let Some((alliance, network)) = sources(iso2) else { return Country::Unknown };
     let first = alliance.first().or(network.first()).copied().unwrap_or("");
     if !alliance.is_empty() && !network.is_empty() && !network.contains(&first) {
         return Country::Disputed(alliance, network);
@@ -56,6 +48,25 @@ pub fn country(iso2: &str) -> Country {
         Some(plan) => Country::Plan(plan),
         None => Country::OtherPlans(alliance.into_iter().chain(network).collect()),
     }
+}
+
+/// Returns every plan that a source gives the country, also those that this program does not have.
+#[must_use]
+pub fn plans_of(iso2: &str) -> Vec<&'static str> {
+    let (mut plans, network) = sources(iso2).unwrap_or_default();
+    plans.extend(network.into_iter().filter(|name| !plans.contains(name)).collect::<Vec<_>>());
+    plans
+}
+
+/// Returns what the LoRa Alliance and The Things Network say of a country.
+fn sources(iso2: &str) -> Option<(Vec<&'static str>, Vec<&'static str>)> {
+    let words = |column: Option<&'static str>| -> Vec<&'static str> {
+        column.unwrap_or("").split_whitespace().collect()
+    };
+    COUNTRIES.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
+        let mut columns = line.split(',');
+        (columns.next()? == iso2).then(|| (words(columns.next()), words(columns.next())))
+    })
 }
 
 /// Whether a frame may go out.
@@ -109,7 +120,7 @@ impl Airtime {
         urgency: Urgency,
         now: Timestamp,
     ) -> Verdict {
-        let Some((place, band)) = self.plan.band(frequency_hz) else {
+        let Some((place, band)) = self.plan.band(frequency_hz, width(modulation)) else {
             return Verdict::Never(Never::Frequency);
         };
         let air = modulation.time_on_air(bytes, true);
@@ -151,7 +162,7 @@ impl Airtime {
         bytes: usize,
         now: Timestamp,
     ) {
-        let Some((place, _)) = self.plan.band(frequency_hz) else { return };
+        let Some((place, _)) = self.plan.band(frequency_hz, width(modulation)) else { return };
         let air = modulation.time_on_air(bytes, true);
         let sent = self.sent.entry(place).or_default();
         while sent.front().is_some_and(|(at, _)| now.since(*at) > 2 * HOUR) {
@@ -164,11 +175,19 @@ impl Airtime {
     /// is limited.
     #[must_use]
     pub fn share(&self, frequency_hz: u32, now: Timestamp) -> Option<(f64, f64)> {
-        let (place, band) = self.plan.band(frequency_hz)?;
+        let (place, band) = self.plan.band(frequency_hz, WF1_BANDWIDTH_HZ)?;
         let sent = self.sent.get(&place).into_iter().flatten();
         let sum: Duration =
             sent.filter(|(at, _)| now.since(*at) <= HOUR).map(|(_, air)| *air).sum();
         Some((sum.as_secs_f64() / HOUR.as_secs_f64(), band.duty?))
+    }
+}
+
+fn width(modulation: Modulation) -> u32 {
+    match modulation {
+        Modulation::Lora { bandwidth_hz, .. } => bandwidth_hz,
+        // LoRaWAN's 50 kbit/s are narrower than its channels.
+        Modulation::Fsk { .. } => WF1_BANDWIDTH_HZ,
     }
 }
 
@@ -195,6 +214,8 @@ mod tests {
         assert_eq!(country("TZ"), Country::Disputed(vec!["AS923-1", "EU433"], vec!["EU868"]));
         assert_eq!(country("XX"), Country::Unknown);
         assert!(matches!(country("CN"), Country::OtherPlans(_)), "{:?}", country("CN"));
+        assert_eq!(plans_of("TZ"), ["AS923-1", "EU433", "EU868"]);
+        assert_eq!(plans_of("ZA"), ["EU868", "EU433"]);
     }
 
     #[test]
@@ -223,6 +244,17 @@ mod tests {
         assert!((power(2.15, 869_525_000) - 27.0).abs() < 1e-9);
         // A poor antenna is no reason to feed it more than the plan's figure.
         assert!((power(0.0, 868_100_000) - 14.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_signal_may_not_reach_beyond_its_band() {
+        let us915 = Airtime::new(Plan::named("US915").unwrap(), 2.15);
+        let verdict = |bandwidth_hz| {
+            let modulation = Modulation::Lora { spreading_factor: 9, bandwidth_hz };
+            us915.ask(902_100_000, modulation, 20, Urgency::Danger, at(0))
+        };
+        assert!(matches!(verdict(125_000), Verdict::Now { .. }), "{:?}", verdict(125_000));
+        assert_eq!(verdict(500_000), Verdict::Never(Never::Frequency));
     }
 
     #[test]
