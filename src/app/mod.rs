@@ -321,7 +321,11 @@ async fn start_sources(
     }
     let mut radio = None;
     if let Some(settings) = &config.radio {
-        let source = lora::Radio::new(radio::own(settings), clock.clone(), frames.clone());
+        let source = lora::Radio::new(
+            radio::own(settings, &config.gateway.data),
+            clock.clone(),
+            frames.clone(),
+        );
         radio = Some(source.counters());
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         airs.push((radio::RADIO.into(), queue));

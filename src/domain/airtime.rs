@@ -14,6 +14,7 @@ use std::time::Duration;
 
 /// Time over which airtime is counted (ETSI EN 300 220-2 §4.3.3: the duty cycle is over one hour).
 pub const HOUR: Duration = Duration::from_hours(1);
+const HOUR_US: u64 = 3_600_000_000;
 /// Share of the airtime that is held back for frames that warn of danger.
 pub const KEPT_FOR_DANGER: f64 = 0.25;
 /// So much later than it was booked a frame may have gone out: its chip was slow to obey.
@@ -162,13 +163,53 @@ impl Airtime {
         bytes: usize,
         now: Timestamp,
     ) {
-        let Some((place, _)) = self.plan.band(frequency_hz, width(modulation)) else { return };
+        let band = self.plan.band(frequency_hz, width(modulation));
+        let Some((place, _)) = band.filter(|(_, band)| band.duty.is_some()) else { return };
         let air = modulation.time_on_air(bytes, true);
         let sent = self.sent.entry(place).or_default();
         while sent.front().is_some_and(|(at, _)| now.since(*at) > 2 * HOUR) {
             sent.pop_front();
         }
         sent.push_back((now, air));
+    }
+
+    /// Returns what is booked, as text, for [`Airtime::resume`] after a restart.
+    #[must_use]
+    pub fn record(&self) -> String {
+        let line = |(place, (at, air)): (usize, &(Timestamp, Duration))| {
+            let band = self.plan.bands.get(place)?;
+            let middle_hz = band.from_hz.midpoint(band.to_hz);
+            Some(format!("{middle_hz} {} {}\n", at.as_millis(), air.as_micros()))
+        };
+        let booked = self.sent.iter().flat_map(|(place, sent)| sent.iter().map(|of| (*place, of)));
+        booked.filter_map(line).collect()
+    }
+
+    /// Takes up what was booked before a restart. What the time line has not reached yet counts as sent now. Returns whether
+    /// all of it was understood.
+    pub fn resume(&mut self, record: &str, now: Timestamp) -> bool {
+        let mut understood = true;
+        for line in record.lines() {
+            let mut words = line.split(' ').map(str::parse::<u64>);
+            let (Some(Ok(hz)), Some(Ok(at_ms)), Some(Ok(air_us)), None) =
+                (words.next(), words.next(), words.next(), words.next())
+            else {
+                understood = false;
+                continue;
+            };
+            let (Ok(hz), Ok(at_ms)) = (u32::try_from(hz), i64::try_from(at_ms)) else {
+                understood = false;
+                continue;
+            };
+            let at = Timestamp::from_millis(at_ms).min(now);
+            if let Some((place, _)) = self.plan.band(hz, WF1_BANDWIDTH_HZ)
+                && now.since(at) <= 2 * HOUR
+            {
+                let sent = self.sent.entry(place).or_default();
+                sent.push_back((at, Duration::from_micros(air_us.min(HOUR_US))));
+            }
+        }
+        understood
     }
 
     /// Returns the share of the last hour that was sent in the band of a frequency, and the share that is allowed, if it
@@ -282,7 +323,41 @@ mod tests {
         assert!(sent > 0.006 && sent <= allowed, "{sent} of {allowed}");
     }
 
+    #[test]
+    fn a_restart_makes_no_airtime() {
+        let (hz, eu868) = (868_100_000, Plan::named("EU868").unwrap());
+        let mut before = Airtime::new(eu868, 2.15);
+        let mut now = 100;
+        while let Verdict::Now { .. } = before.ask(hz, SF12, 51, Urgency::Danger, at(now)) {
+            before.book(hz, SF12, 51, at(now));
+            now += 10;
+        }
+        let mut after = Airtime::new(eu868, 2.15);
+        assert!(after.resume(&before.record(), at(now)));
+        let asked = |airtime: &Airtime| airtime.ask(hz, SF12, 51, Urgency::Danger, at(now));
+        assert_eq!(asked(&after), asked(&before));
+        assert_eq!(after.share(hz, at(now)), before.share(hz, at(now)));
+        // A time line that began again is no new hour either.
+        let mut begun_again = Airtime::new(eu868, 2.15);
+        assert!(begun_again.resume(&before.record(), at(0)));
+        let verdict = begun_again.ask(hz, SF12, 51, Urgency::Danger, at(1));
+        assert!(matches!(verdict, Verdict::Wait(until) if until > at(3600)), "{verdict:?}");
+        // What another plan's bands hold does not count, and neither does nonsense.
+        let mut elsewhere = Airtime::new(Plan::named("EU433").unwrap(), 2.15);
+        assert!(elsewhere.resume(&before.record(), at(now)));
+        assert_eq!(elsewhere.record(), "");
+        assert!(!elsewhere.resume("433920000 5\n433920000 6 7\n", at(now)));
+        assert_eq!(elsewhere.record().lines().count(), 1);
+    }
+
     proptest! {
+        #[test]
+        fn any_record_is_taken_or_not(record in "[0-9 x\n]{0,80}", now_s in 0_u64..10_000) {
+            let mut airtime = Airtime::new(Plan::named("EU868").unwrap(), 2.15);
+            airtime.resume(&record, at(now_s));
+            let _verdict = airtime.ask(868_100_000, SF12, 51, Urgency::Danger, at(now_s));
+        }
+
         /// Whatever is asked for, whenever: no hour holds more than the plan allows, and who waits as told may send.
         #[test]
         fn no_hour_holds_more_airtime_than_the_plan_allows(

@@ -83,6 +83,7 @@ impl Post {
             plan: Plan::named("EU868"),
             power_dbm: 14,
             antenna_dbi: 2.15,
+            record: Some(folder.path().join("airtime")),
         };
         let (frames, frames_in) = mpsc::channel(64);
         let (downlinks, downlinks_in) = mpsc::channel(64);
@@ -360,5 +361,8 @@ async fn no_hour_holds_more_than_the_plan_allows_and_danger_has_some_left() {
     let (sent, allowed) = post.counters.share().unwrap();
     assert!(sent > 0.0075 && sent <= allowed, "{sent} of {allowed}");
     assert!(post.clock.now() < Timestamp::from_millis(3_600_000), "an hour has gone by");
+    // And it is kept for the time after a restart.
+    let record = std::fs::read_to_string(post.folder.path().join("airtime")).unwrap();
+    assert_eq!(record.lines().count() as u64, told.frames, "{record}");
     post.end();
 }

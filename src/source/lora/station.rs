@@ -7,6 +7,7 @@ use super::{Bus as Way, Fault, Radio, Settings, State, linked, wired};
 use crate::domain::airtime::{Airtime, Verdict};
 use crate::domain::frame::{Acknowledge, Envelope, Frame, Origin, Outcome, Receipt};
 use crate::domain::radio::{Downlink, Hearing, Modulation, SyncWord};
+use crate::domain::time::Timestamp;
 use crate::supervise::Stop;
 use crate::telemetry::Clock;
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use lora_phy::mod_traits::RadioKind;
 use lora_phy::sx126x::{self, DeviceSel, Sx126x, Sx126xVariant, TcxoCtrlVoltage};
 use lora_phy::sx127x::{self, Sx127x, Sx1276};
 use lora_phy::{LoRa, RxMode};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -56,9 +58,35 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(settings: &Settings, downlinks: mpsc::Receiver<Downlink>) -> Self {
-        let airtime = settings.plan.map(|plan| Airtime::new(plan, settings.antenna_dbi));
+    pub(super) fn new(
+        settings: &Settings,
+        downlinks: mpsc::Receiver<Downlink>,
+        now: Timestamp,
+    ) -> Self {
+        let mut airtime = settings.plan.map(|plan| Airtime::new(plan, settings.antenna_dbi));
+        if let (Some(airtime), Some(path)) = (&mut airtime, &settings.record) {
+            let record = match std::fs::read_to_string(path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+                read => read,
+            };
+            if !record.is_ok_and(|record| airtime.resume(&record, now)) {
+                tracing::warn!(path = %path.display(), "not all of the airtime before the start is known");
+            }
+        }
         Self { schedule: Schedule::default(), airtime, downlinks }
+    }
+
+    /// Books a frame, also for the time after a restart. The file is not flushed, so that nothing waits for a slow card: a
+    /// power cut may lose its last seconds.
+    fn book(&mut self, settings: &Settings, hz: u32, how: Modulation, bytes: usize, at: Timestamp) {
+        let Some(airtime) = &mut self.airtime else { return };
+        airtime.book(hz, how, bytes, at);
+        let Some(path) = &settings.record else { return };
+        let fresh = path.with_extension("new");
+        let kept = std::fs::write(&fresh, airtime.record());
+        if let Err(error) = kept.and_then(|()| std::fs::rename(&fresh, path)) {
+            tracing::warn!(%error, path = %path.display(), "the airtime could not be kept");
+        }
     }
 }
 
@@ -384,14 +412,12 @@ impl<'a, RK: RadioKind> Station<'a, RK> {
             .prepare_for_tx(&params, &mut sends, power, &waiting.phy)
             .await
             .map_err(Fault::Driver)?;
+        let now = clock.now().max(waiting.at);
+        desk.book(settings, hz, modulation, bytes, now);
         clock.sleep_until(Some(waiting.at)).await;
-        let now = clock.now();
-        if waiting.is_missed(now) {
+        if waiting.is_missed(clock.now()) {
             self.miss(waiting, desk);
             return Ok(());
-        }
-        if let Some(airtime) = &mut desk.airtime {
-            airtime.book(hz, modulation, bytes, now);
         }
         let air = clock.real(modulation.time_on_air(bytes, true));
         let sent = timeout(air + GRACE, self.lora.tx()).await;
