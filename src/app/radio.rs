@@ -14,6 +14,9 @@ use std::path::Path as FilePath;
 /// Name of the source that is this gateway's own radio.
 pub const RADIO: &str = "radio";
 
+/// Name of the file in the data folder that keeps what the radio has sent.
+const AIRTIME: &str = "airtime";
+
 /// Returns the nodes of our own radio link, without what the database has of them.
 pub(super) fn link(config: &Config) -> anyhow::Result<Link> {
     let schema = |name: &str| {
@@ -165,7 +168,7 @@ pub fn own(settings: &config::Radio, data: &FilePath) -> lora::Settings {
         plan: settings.plan,
         power_dbm: settings.power_dbm.map_or(i32::MAX, i32::from),
         antenna_dbi: settings.antenna_dbi,
-        account: data.join("airtime"),
+        record: Some(data.join(AIRTIME)),
     }
 }
 

@@ -9,8 +9,10 @@ use serde::Deserialize;
 use std::path::PathBuf;
 
 /// Boards by name, as their files have them.
-pub const BOARDS: [(&str, &str); 5] = [
+pub const BOARDS: [(&str, &str); 7] = [
     ("adafruit-rfm9x", include_str!("../../hardware/boards/adafruit-rfm9x.toml")),
+    ("dragino-lora-gps", include_str!("../../hardware/boards/dragino-lora-gps.toml")),
+    ("loraspi", include_str!("../../hardware/boards/loraspi.toml")),
     ("meshadv-mini", include_str!("../../hardware/boards/meshadv-mini.toml")),
     ("meshadv-pi", include_str!("../../hardware/boards/meshadv-pi.toml")),
     ("rak6421-slot1", include_str!("../../hardware/boards/rak6421-slot1.toml")),
@@ -182,10 +184,23 @@ fn plan(section: &Section<'_>, faults: &Faults<'_>) -> Option<&'static Plan> {
     };
     let at = section.place_of("country");
     let ask = "ask the regulator, and write `plan`";
-    match airtime::country(&country.to_ascii_uppercase()) {
-        Country::Plan(_) | Country::Disputed(..) | Country::OtherPlans(_) if chosen.is_some() => {
-            chosen
+    let code = country.to_ascii_uppercase();
+    if let Some(chosen) = chosen {
+        let known = airtime::plans_of(&code);
+        if !known.contains(&chosen.name) {
+            let message = match known.as_slice() {
+                [] => format!("no source says what {country} allows"),
+                _ => format!("no source says that {country} has {}", chosen.name),
+            };
+            let help = match known.as_slice() {
+                [] => "make sure with the regulator".into(),
+                _ => format!("they say {}: make sure with the regulator", known.join(" or ")),
+            };
+            faults.warn(section.place_of("plan"), message, help);
         }
+        return Some(chosen);
+    }
+    match airtime::country(&code) {
         Country::Plan(plan) => Some(plan),
         Country::Disputed(alliance, network) => {
             let message = format!(
@@ -229,7 +244,7 @@ fn frequency(section: &Section<'_>, plan: Option<&'static Plan>, faults: &Faults
         reason = "137 to 1020 MHz are whole hertz within 32 bits"
     )]
     let hz = (mhz * 1e6).round() as u32;
-    if let Some(plan) = plan.filter(|plan| plan.band(hz).is_none()) {
+    if let Some(plan) = plan.filter(|plan| plan.band(hz, plan.wf1_bandwidth_hz).is_none()) {
         let message = format!("{} lets nothing be sent on {mhz} MHz", plan.name);
         let bands = plan.bands.iter().map(|band| {
             format!("{} to {} MHz", f64::from(band.from_hz) / 1e6, f64::from(band.to_hz) / 1e6)

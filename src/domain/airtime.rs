@@ -14,8 +14,11 @@ use std::time::Duration;
 
 /// Time over which airtime is counted (ETSI EN 300 220-2 §4.3.3: the duty cycle is over one hour).
 pub const HOUR: Duration = Duration::from_hours(1);
+const HOUR_US: u64 = 3_600_000_000;
 /// Share of the airtime that is held back for frames that warn of danger.
 pub const KEPT_FOR_DANGER: f64 = 0.25;
+/// So much later than it was booked a frame may have gone out: its chip was slow to obey.
+const BOOKED_EARLY_MAX: Duration = Duration::from_secs(3);
 /// The time line counts milliseconds.
 const ROUNDING: Duration = Duration::from_millis(1);
 /// Countries, and what two sources say of them.
@@ -37,15 +40,7 @@ pub enum Country {
 /// Returns what the country of that ISO 3166 code is allowed. That is no legal advice: the regulator decides.
 #[must_use]
 pub fn country(iso2: &str) -> Country {
-    let row = COUNTRIES.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
-        let mut columns = line.split(',');
-        (columns.next()? == iso2).then(|| (columns.next(), columns.next()))
-    });
-    let Some((alliance, network)) = row else { return Country::Unknown };
-    let words = |column: Option<&'static str>| -> Vec<&'static str> {
-        column.unwrap_or("").split_whitespace().collect()
-    };
-    let (alliance, network) = (words(alliance), words(network));
+    let Some((alliance, network)) = sources(iso2) else { return Country::Unknown };
     let first = alliance.first().or(network.first()).copied().unwrap_or("");
     if !alliance.is_empty() && !network.is_empty() && !network.contains(&first) {
         return Country::Disputed(alliance, network);
@@ -54,6 +49,25 @@ pub fn country(iso2: &str) -> Country {
         Some(plan) => Country::Plan(plan),
         None => Country::OtherPlans(alliance.into_iter().chain(network).collect()),
     }
+}
+
+/// Returns every plan that a source gives the country, also those that this program does not have.
+#[must_use]
+pub fn plans_of(iso2: &str) -> Vec<&'static str> {
+    let (mut plans, network) = sources(iso2).unwrap_or_default();
+    plans.extend(network.into_iter().filter(|name| !plans.contains(name)).collect::<Vec<_>>());
+    plans
+}
+
+/// Returns what the LoRa Alliance and The Things Network say of a country.
+fn sources(iso2: &str) -> Option<(Vec<&'static str>, Vec<&'static str>)> {
+    let words = |column: Option<&'static str>| -> Vec<&'static str> {
+        column.unwrap_or("").split_whitespace().collect()
+    };
+    COUNTRIES.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
+        let mut columns = line.split(',');
+        (columns.next()? == iso2).then(|| (words(columns.next()), words(columns.next())))
+    })
 }
 
 /// Whether a frame may go out.
@@ -107,7 +121,7 @@ impl Airtime {
         urgency: Urgency,
         now: Timestamp,
     ) -> Verdict {
-        let Some((place, band)) = self.plan.band(frequency_hz) else {
+        let Some((place, band)) = self.plan.band(frequency_hz, width(modulation)) else {
             return Verdict::Never(Never::Frequency);
         };
         let air = modulation.time_on_air(bytes, true);
@@ -125,7 +139,7 @@ impl Airtime {
         }
         let sent = self.sent.get(&place);
         // The hour that ends with this frame: what ended within it counts whole.
-        let leaves = |at: Timestamp, old: Duration| at + old + HOUR + ROUNDING;
+        let leaves = |at: Timestamp, old: Duration| at + old + HOUR + BOOKED_EARLY_MAX + ROUNDING;
         let within =
             || sent.into_iter().flatten().filter(|(at, old)| leaves(*at, *old) > now + air);
         let mut sum: Duration = within().map(|(_, air)| *air).sum();
@@ -149,7 +163,8 @@ impl Airtime {
         bytes: usize,
         now: Timestamp,
     ) {
-        let Some((place, _)) = self.plan.band(frequency_hz) else { return };
+        let band = self.plan.band(frequency_hz, width(modulation));
+        let Some((place, _)) = band.filter(|(_, band)| band.duty.is_some()) else { return };
         let air = modulation.time_on_air(bytes, true);
         let sent = self.sent.entry(place).or_default();
         while sent.front().is_some_and(|(at, _)| now.since(*at) > 2 * HOUR) {
@@ -158,52 +173,62 @@ impl Airtime {
         sent.push_back((now, air));
     }
 
-    /// Returns what [`Airtime::restore`] reads: the plan, and a line for each frame that still counts.
+    /// Returns what is booked, as text, for [`Airtime::resume`] after a restart.
     #[must_use]
-    pub fn to_text(&self) -> String {
-        let frames = self.sent.iter().flat_map(|(place, sent)| {
-            sent.iter()
-                .map(move |(at, air)| format!("{place} {} {}\n", at.as_millis(), air.as_micros()))
-        });
-        std::iter::once(format!("{}\n", self.plan.name)).chain(frames).collect()
+    pub fn record(&self) -> String {
+        let line = |(place, (at, air)): (usize, &(Timestamp, Duration))| {
+            let band = self.plan.bands.get(place)?;
+            let middle_hz = band.from_hz.midpoint(band.to_hz);
+            Some(format!("{middle_hz} {} {}\n", at.as_millis(), air.as_micros()))
+        };
+        let booked = self.sent.iter().flat_map(|(place, sent)| sent.iter().map(|of| (*place, of)));
+        booked.filter_map(line).collect()
     }
 
-    /// Takes over what was sent before a restart, on the same time line. Nothing of another plan is taken.
-    ///
-    /// # Errors
-    ///
-    /// The line that is none, from 1; what stands before it is taken.
-    pub fn restore(&mut self, text: &str) -> Result<(), usize> {
-        let mut lines = text.lines().zip(1..);
-        if lines.next().is_none_or(|(plan, _)| plan != self.plan.name) {
-            return Ok(());
-        }
-        for (line, number) in lines {
-            let mut parts = line.split(' ').map(str::parse::<u64>);
-            let (Some(Ok(place)), Some(Ok(at)), Some(Ok(air)), None) =
-                (parts.next(), parts.next(), parts.next(), parts.next())
+    /// Takes up what was booked before a restart. What the time line has not reached yet counts as sent now. Returns whether
+    /// all of it was understood.
+    pub fn resume(&mut self, record: &str, now: Timestamp) -> bool {
+        let mut understood = true;
+        for line in record.lines() {
+            let mut words = line.split(' ').map(str::parse::<u64>);
+            let (Some(Ok(hz)), Some(Ok(at_ms)), Some(Ok(air_us)), None) =
+                (words.next(), words.next(), words.next(), words.next())
             else {
-                return Err(number);
+                understood = false;
+                continue;
             };
-            let place = usize::try_from(place).unwrap_or(usize::MAX);
-            if place >= self.plan.bands.len() {
-                return Err(number);
+            let (Ok(hz), Ok(at_ms)) = (u32::try_from(hz), i64::try_from(at_ms)) else {
+                understood = false;
+                continue;
+            };
+            let at = Timestamp::from_millis(at_ms).min(now);
+            if let Some((place, _)) = self.plan.band(hz, WF1_BANDWIDTH_HZ)
+                && now.since(at) <= 2 * HOUR
+            {
+                let sent = self.sent.entry(place).or_default();
+                sent.push_back((at, Duration::from_micros(air_us.min(HOUR_US))));
             }
-            let at = Timestamp::from_millis(i64::try_from(at).unwrap_or(i64::MAX));
-            self.sent.entry(place).or_default().push_back((at, Duration::from_micros(air)));
         }
-        Ok(())
+        understood
     }
 
     /// Returns the share of the last hour that was sent in the band of a frequency, and the share that is allowed, if it
     /// is limited.
     #[must_use]
     pub fn share(&self, frequency_hz: u32, now: Timestamp) -> Option<(f64, f64)> {
-        let (place, band) = self.plan.band(frequency_hz)?;
+        let (place, band) = self.plan.band(frequency_hz, WF1_BANDWIDTH_HZ)?;
         let sent = self.sent.get(&place).into_iter().flatten();
         let sum: Duration =
             sent.filter(|(at, _)| now.since(*at) <= HOUR).map(|(_, air)| *air).sum();
         Some((sum.as_secs_f64() / HOUR.as_secs_f64(), band.duty?))
+    }
+}
+
+fn width(modulation: Modulation) -> u32 {
+    match modulation {
+        Modulation::Lora { bandwidth_hz, .. } => bandwidth_hz,
+        // LoRaWAN's 50 kbit/s are narrower than its channels.
+        Modulation::Fsk { .. } => WF1_BANDWIDTH_HZ,
     }
 }
 
@@ -230,6 +255,8 @@ mod tests {
         assert_eq!(country("TZ"), Country::Disputed(vec!["AS923-1", "EU433"], vec!["EU868"]));
         assert_eq!(country("XX"), Country::Unknown);
         assert!(matches!(country("CN"), Country::OtherPlans(_)), "{:?}", country("CN"));
+        assert_eq!(plans_of("TZ"), ["AS923-1", "EU433", "EU868"]);
+        assert_eq!(plans_of("ZA"), ["EU868", "EU433"]);
     }
 
     #[test]
@@ -261,6 +288,17 @@ mod tests {
     }
 
     #[test]
+    fn a_signal_may_not_reach_beyond_its_band() {
+        let us915 = Airtime::new(Plan::named("US915").unwrap(), 2.15);
+        let verdict = |bandwidth_hz| {
+            let modulation = Modulation::Lora { spreading_factor: 9, bandwidth_hz };
+            us915.ask(902_100_000, modulation, 20, Urgency::Danger, at(0))
+        };
+        assert!(matches!(verdict(125_000), Verdict::Now { .. }), "{:?}", verdict(125_000));
+        assert_eq!(verdict(500_000), Verdict::Never(Never::Frequency));
+    }
+
+    #[test]
     fn a_frame_that_dwells_too_long_never_goes_out() {
         let as923 = Airtime::new(Plan::named("AS923-1").unwrap(), 2.15);
         let verdict = as923.ask(923_200_000, SF12, 20, Urgency::Danger, at(0));
@@ -286,28 +324,40 @@ mod tests {
     }
 
     #[test]
-    fn an_account_outlives_a_restart_and_bad_lines_cost_no_good_one() {
-        let eu868 = || Airtime::new(Plan::named("EU868").unwrap(), 2.15);
-        let mut before = eu868();
-        for (s, hz) in [(0, 868_100_000), (100, 869_525_000), (200, 868_100_000)] {
-            before.book(hz, SF12, 51, at(s));
+    fn a_restart_makes_no_airtime() {
+        let (hz, eu868) = (868_100_000, Plan::named("EU868").unwrap());
+        let mut before = Airtime::new(eu868, 2.15);
+        let mut now = 100;
+        while let Verdict::Now { .. } = before.ask(hz, SF12, 51, Urgency::Danger, at(now)) {
+            before.book(hz, SF12, 51, at(now));
+            now += 10;
         }
-        let mut after = eu868();
-        assert_eq!(after.restore(&before.to_text()), Ok(()));
-        assert_eq!(after.to_text(), before.to_text());
-        assert_eq!(after.share(868_100_000, at(300)), before.share(868_100_000, at(300)));
-        let mut other = Airtime::new(Plan::named("IN865").unwrap(), 2.15);
-        assert_eq!(other.restore(&before.to_text()), Ok(()));
-        assert_eq!(other.to_text(), "IN865\n");
-        for (text, line) in
-            [("EU868\n1 5 7\n1 x 7\n", 3), ("EU868\n9 5 7\n", 2), ("EU868\n1 5\n", 2)]
-        {
-            assert_eq!(eu868().restore(text), Err(line), "{text:?}");
-        }
-        assert_eq!(eu868().restore(""), Ok(()));
+        let mut after = Airtime::new(eu868, 2.15);
+        assert!(after.resume(&before.record(), at(now)));
+        let asked = |airtime: &Airtime| airtime.ask(hz, SF12, 51, Urgency::Danger, at(now));
+        assert_eq!(asked(&after), asked(&before));
+        assert_eq!(after.share(hz, at(now)), before.share(hz, at(now)));
+        // A time line that began again is no new hour either.
+        let mut begun_again = Airtime::new(eu868, 2.15);
+        assert!(begun_again.resume(&before.record(), at(0)));
+        let verdict = begun_again.ask(hz, SF12, 51, Urgency::Danger, at(1));
+        assert!(matches!(verdict, Verdict::Wait(until) if until > at(3600)), "{verdict:?}");
+        // What another plan's bands hold does not count, and neither does nonsense.
+        let mut elsewhere = Airtime::new(Plan::named("EU433").unwrap(), 2.15);
+        assert!(elsewhere.resume(&before.record(), at(now)));
+        assert_eq!(elsewhere.record(), "");
+        assert!(!elsewhere.resume("433920000 5\n433920000 6 7\n", at(now)));
+        assert_eq!(elsewhere.record().lines().count(), 1);
     }
 
     proptest! {
+        #[test]
+        fn any_record_is_taken_or_not(record in "[0-9 x\n]{0,80}", now_s in 0_u64..10_000) {
+            let mut airtime = Airtime::new(Plan::named("EU868").unwrap(), 2.15);
+            airtime.resume(&record, at(now_s));
+            let _verdict = airtime.ask(868_100_000, SF12, 51, Urgency::Danger, at(now_s));
+        }
+
         /// Whatever is asked for, whenever: no hour holds more than the plan allows, and who waits as told may send.
         #[test]
         fn no_hour_holds_more_airtime_than_the_plan_allows(

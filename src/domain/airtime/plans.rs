@@ -104,11 +104,10 @@ impl Plan {
         PLANS.iter().find(|plan| plan.name == name)
     }
 
-    /// Returns the band of a frequency, and its place.
+    /// Returns the band that holds a signal whole, by its middle and its width, and the band's place.
     #[must_use]
-    pub fn band(&self, frequency_hz: u32) -> Option<(usize, &Band)> {
-        // A signal of 125 kHz reaches 62.5 kHz to either side.
-        let half = WF1_BANDWIDTH_HZ / 2;
+    pub fn band(&self, frequency_hz: u32, bandwidth_hz: u32) -> Option<(usize, &Band)> {
+        let half = bandwidth_hz / 2;
         let fits = |band: &Band| {
             frequency_hz.saturating_sub(half) >= band.from_hz
                 && frequency_hz.saturating_add(half) <= band.to_hz

@@ -51,8 +51,8 @@ pub struct Settings {
     pub power_dbm: i32,
     /// Gain of the antenna, dBi.
     pub antenna_dbi: f64,
-    /// File in which the account of airtime outlives a restart.
-    pub account: PathBuf,
+    /// Where the account of airtime is kept for the time after a restart.
+    pub record: Option<PathBuf>,
 }
 
 /// How a chip is reached.
@@ -189,7 +189,8 @@ impl Radio {
         downlinks: mpsc::Receiver<Downlink>,
         stop: Stop,
     ) -> Result<(), Infallible> {
-        let desk = Arc::new(Mutex::new(station::Desk::new(&self.settings, downlinks)));
+        let desk =
+            Arc::new(Mutex::new(station::Desk::new(&self.settings, downlinks, self.clock.now())));
         let radio = Arc::new(self);
         loop {
             let runtime = tokio::runtime::Handle::current();

@@ -6,6 +6,10 @@ use std::time::Duration;
 
 /// Frames that wait to be sent.
 pub(super) const WAITING_MAX: usize = 64;
+/// An answer that begins so long after its moment is not heard: a window opens 5 ms early, and closes when 16 symbols
+/// brought no preamble (`hardware/field-node/src/app/mod.rs`); five symbols of it must have come by then.
+const LATE_SYMBOLS_MAX: u32 = 11;
+const WINDOW_EARLY: Duration = Duration::from_millis(5);
 /// A frame that finds no moment for so long is let go: whoever ordered it orders it again.
 const WAITS_MAX: Duration = Duration::from_mins(2);
 
@@ -22,6 +26,24 @@ pub(super) struct Waiting {
     second: Option<Window>,
     hearing: Option<std::sync::Arc<Hearing>>,
     until: Timestamp,
+}
+
+impl Waiting {
+    /// Returns whether the window has closed that it was for.
+    pub(super) fn is_missed(&self, now: Timestamp) -> bool {
+        let tolerated = (symbol(self.modulation) * LATE_SYMBOLS_MAX).saturating_sub(WINDOW_EARLY);
+        self.hearing.is_some() && now > self.at + tolerated
+    }
+}
+
+/// Returns how long a symbol is.
+pub(super) fn symbol(modulation: Modulation) -> Duration {
+    match modulation {
+        Modulation::Lora { spreading_factor, bandwidth_hz } => Duration::from_secs_f64(
+            f64::from(1_u32 << spreading_factor.min(12)) / f64::from(bandwidth_hz.max(1)),
+        ),
+        Modulation::Fsk { .. } => Duration::ZERO,
+    }
 }
 
 /// Frames that wait, and what became of those that do not any more.
@@ -180,6 +202,18 @@ mod tests {
         let second = schedule.take(LEAD, ms(2000)).unwrap();
         assert_eq!(second.at, ms(2000));
         assert!(!schedule.put_back(second, ms(2001)));
+    }
+
+    #[test]
+    fn an_answer_whose_window_has_closed_is_missed_and_an_order_to_a_siren_never() {
+        let mut schedule = Schedule::default();
+        schedule.add(downlink(Urgency::Ordinary, answer(ms(0))), CHANNEL, LEAD, ms(10));
+        let answer = schedule.take(LEAD, ms(1500)).unwrap();
+        // A symbol of SF9 is 4.096 ms.
+        assert_eq!([1040, 1041].map(|at| answer.is_missed(ms(at))), [false, true]);
+        schedule.add(downlink(Urgency::Ordinary, When::Always), CHANNEL, LEAD, ms(10));
+        let order = schedule.take(LEAD, ms(1500)).unwrap();
+        assert!(!order.is_missed(ms(1500)));
     }
 
     #[test]

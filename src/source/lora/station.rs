@@ -1,7 +1,7 @@
 //! The chip at work: listens, hands on, sends, and is begun anew when it does not answer.
 
 use super::chip::{Bus, Chip, Circuit, Interruptible, Interruption, Pins};
-use super::schedule::{Schedule, Waiting};
+use super::schedule::{Schedule, Waiting, symbol};
 use super::shim::{Family, Seen, Shim};
 use super::{Bus as Way, Fault, Radio, Settings, State, linked, wired};
 use crate::domain::airtime::{Airtime, Verdict};
@@ -20,6 +20,7 @@ use lora_phy::mod_traits::RadioKind;
 use lora_phy::sx126x::{self, DeviceSel, Sx126x, Sx126xVariant, TcxoCtrlVoltage};
 use lora_phy::sx127x::{self, Sx127x, Sx1276};
 use lora_phy::{LoRa, RxMode};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -40,6 +41,9 @@ const AGAIN: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How often that is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// A chip that says nothing for so long has to show that it still works: one that lost its settings, as when its voltage
+/// dips, is as silent as an empty air.
+const SILENT_MAX: Duration = Duration::from_mins(10);
 /// Pauses before a chip that does not answer is begun anew: the first, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -54,33 +58,34 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(settings: &Settings, downlinks: mpsc::Receiver<Downlink>) -> Self {
-        let airtime = settings.plan.map(|plan| {
-            let mut airtime = Airtime::new(plan, settings.antenna_dbi);
-            let read = std::fs::read_to_string(&settings.account);
-            if let Err(line) = airtime.restore(&read.unwrap_or_default()) {
-                let account = settings.account.display().to_string();
-                tracing::warn!(
-                    account,
-                    line,
-                    "the account of airtime is damaged: what stands behind is not counted"
-                );
+    pub(super) fn new(
+        settings: &Settings,
+        downlinks: mpsc::Receiver<Downlink>,
+        now: Timestamp,
+    ) -> Self {
+        let mut airtime = settings.plan.map(|plan| Airtime::new(plan, settings.antenna_dbi));
+        if let (Some(airtime), Some(path)) = (&mut airtime, &settings.record) {
+            let record = match std::fs::read_to_string(path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+                read => read,
+            };
+            if !record.is_ok_and(|record| airtime.resume(&record, now)) {
+                tracing::warn!(path = %path.display(), "not all of the airtime before the start is known");
             }
-            airtime
-        });
+        }
         Self { schedule: Schedule::default(), airtime, downlinks }
     }
 
-    /// Books a frame that goes out now. The account is on record before the frame is on the air.
-    fn book(&mut self, settings: &Settings, waiting: &Waiting, now: Timestamp) {
+    /// Books a frame, also for the time after a restart. The file is not flushed, so that nothing waits for a slow card: a
+    /// power cut may lose its last seconds.
+    fn book(&mut self, settings: &Settings, hz: u32, how: Modulation, bytes: usize, at: Timestamp) {
         let Some(airtime) = &mut self.airtime else { return };
-        airtime.book(waiting.frequency_hz, waiting.modulation, waiting.phy.len(), now);
-        let fresh = settings.account.with_extension("new");
-        let written = std::fs::write(&fresh, airtime.to_text())
-            .and_then(|()| std::fs::rename(&fresh, &settings.account));
-        if let Err(error) = written {
-            // A siren does not wait for a disk.
-            tracing::warn!(%error, "the account of airtime cannot be written");
+        airtime.book(hz, how, bytes, at);
+        let Some(path) = &settings.record else { return };
+        let fresh = path.with_extension("new");
+        let kept = std::fs::write(&fresh, airtime.record());
+        if let Err(error) = kept.and_then(|()| std::fs::rename(&fresh, path)) {
+            tracing::warn!(%error, path = %path.display(), "the airtime could not be kept");
         }
     }
 }
@@ -206,6 +211,7 @@ enum Ended {
     Heard(usize, PacketStatus),
     Damaged,
     SomethingIsDue,
+    LongSilent,
     Stopped,
 }
 
@@ -236,9 +242,13 @@ impl<'a, RK: RadioKind> Station<'a, RK> {
 
     async fn work(&mut self, desk: &mut Desk, stop: &mut Stop) -> Result<(), Fault> {
         let clock = &self.radio.clock;
+        let mut in_doubt = false;
         loop {
             while let Some(waiting) = desk.schedule.take(self.lead(), clock.now()) {
                 self.send(waiting, desk).await?;
+            }
+            if in_doubt {
+                self.prove().await?;
             }
             self.lora
                 .prepare_for_rx(RxMode::Continuous, &self.channel, &self.hears)
@@ -246,16 +256,17 @@ impl<'a, RK: RadioKind> Station<'a, RK> {
                 .map_err(Fault::Driver)?;
             self.seen.expect_nothing();
             self.radio.counters.set_state(State::Listening);
-            loop {
+            in_doubt = loop {
                 let ended = self.listen(desk, stop).await?;
                 self.radio.counters.damaged.add(self.seen.take_damaged());
                 match ended {
                     Ended::Heard(length, status) => self.hand_on(length, status),
                     Ended::Damaged => self.radio.counters.damaged.add(1),
-                    Ended::SomethingIsDue => break,
+                    Ended::SomethingIsDue => break false,
+                    Ended::LongSilent => break true,
                     Ended::Stopped => return Ok(()),
                 }
-            }
+            };
         }
     }
 
@@ -265,18 +276,19 @@ impl<'a, RK: RadioKind> Station<'a, RK> {
         symbol(self.radio.settings.modulation) * FEELING_SYMBOLS + MACHINE.mul_f64(factor)
     }
 
-    /// Listens until something is heard, or something is due.
+    /// Listens until something is heard, something is due, or nothing was heard for long.
     async fn listen(&mut self, desk: &mut Desk, stop: &mut Stop) -> Result<Ended, Fault> {
         let lead = self.lead();
         let clock = &self.radio.clock;
+        let silent_until = clock.now() + SILENT_MAX;
         let channel = (self.radio.settings.frequency_hz, self.radio.settings.modulation);
         self.interruption.set_listens(true);
         let rx = self.lora.rx(&self.hears, &mut self.buffer);
         tokio::pin!(rx);
         let (mut asked, mut stopping, mut not_before) = (false, false, None);
         let result = loop {
-            let due = desk.schedule.next(lead).max(not_before);
-            let due = desk.schedule.next(lead).and(due);
+            let since = desk.schedule.next(lead).map_or(silent_until, |at| at.min(silent_until));
+            let due = Some(since).max(not_before);
             tokio::select! {
                 biased;
                 result = &mut rx => break result,
@@ -289,8 +301,7 @@ impl<'a, RK: RadioKind> Station<'a, RK> {
                         self.radio.counters.late.add(1);
                     }
                 }
-                () = clock.sleep_until(due), if !asked && due.is_some() => {
-                    let since = desk.schedule.next(lead).unwrap_or_default();
+                () = clock.sleep_until(due), if !asked => {
                     if self.seen.is_receiving() && clock.now().since(since) < PATIENCE {
                         not_before = Some(clock.now() + LOOK_EVERY);
                     } else {
@@ -304,6 +315,7 @@ impl<'a, RK: RadioKind> Station<'a, RK> {
         match result {
             Ok((length, status)) => Ok(Ended::Heard(usize::from(length), status)),
             Err(RadioError::Irq) if stopping => Ok(Ended::Stopped),
+            Err(RadioError::Irq) if clock.now() >= silent_until => Ok(Ended::LongSilent),
             Err(RadioError::Irq) => Ok(Ended::SomethingIsDue),
             Err(RadioError::OpError(_) | RadioError::PayloadSizeMismatch(..)) => Ok(Ended::Damaged),
             Err(error) => Err(Fault::Driver(error)),
@@ -340,9 +352,28 @@ impl<'a, RK: RadioKind> Station<'a, RK> {
         }
     }
 
+    /// Lets the chip show that it works: what feels a channel, and says so, is set for LoRa and has its interrupt.
+    async fn prove(&mut self) -> Result<(), Fault> {
+        let Settings { frequency_hz, modulation, .. } = self.radio.settings;
+        let channel = tuned(&mut self.lora, frequency_hz, modulation)?;
+        self.is_busy(&channel).await.map(drop)
+    }
+
+    /// Leaves an answer to its other window, or counts it as late.
+    fn miss(&self, waiting: Waiting, desk: &mut Desk) {
+        if !desk.schedule.put_back(waiting, self.radio.clock.now()) {
+            self.radio.counters.late.add(1);
+        }
+    }
+
     /// Sends a frame, if the plan and the others on the air let it.
     async fn send(&mut self, waiting: Waiting, desk: &mut Desk) -> Result<(), Fault> {
         let Radio { settings, clock, counters, .. } = self.radio;
+        // Another frame may have gone out all the while.
+        if waiting.is_missed(clock.now()) {
+            self.miss(waiting, desk);
+            return Ok(());
+        }
         let (hz, modulation, bytes) = (waiting.frequency_hz, waiting.modulation, waiting.phy.len());
         let goes_at = clock.now().max(waiting.at);
         let verdict = desk
@@ -381,9 +412,13 @@ impl<'a, RK: RadioKind> Station<'a, RK> {
             .prepare_for_tx(&params, &mut sends, power, &waiting.phy)
             .await
             .map_err(Fault::Driver)?;
+        let now = clock.now().max(waiting.at);
+        desk.book(settings, hz, modulation, bytes, now);
         clock.sleep_until(Some(waiting.at)).await;
-        let now = clock.now();
-        desk.book(settings, &waiting, now);
+        if waiting.is_missed(clock.now()) {
+            self.miss(waiting, desk);
+            return Ok(());
+        }
         let air = clock.real(modulation.time_on_air(bytes, true));
         let sent = timeout(air + GRACE, self.lora.tx()).await;
         sent.map_err(|_| Fault::Silent)?.map_err(Fault::Driver)?;
@@ -425,15 +460,6 @@ fn tuned<RK: RadioKind>(
     };
     lora.create_modulation_params(factor, bandwidth, CodingRate::_4_5, frequency_hz)
         .map_err(Fault::Driver)
-}
-
-fn symbol(modulation: Modulation) -> Duration {
-    match modulation {
-        Modulation::Lora { spreading_factor, bandwidth_hz } => Duration::from_secs_f64(
-            f64::from(1_u32 << spreading_factor.min(12)) / f64::from(bandwidth_hz.max(1)),
-        ),
-        Modulation::Fsk { .. } => Duration::ZERO,
-    }
 }
 
 /// Returns the step of DIO3's voltage that is the nearest above, so that the TCXO starts.
