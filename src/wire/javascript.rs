@@ -2,9 +2,11 @@
 //! from the public repository, unchanged. The older forms `Decoder(bytes, port)` and `Decode(fPort, bytes, variables)`
 //! are taken, too.
 //!
-//! A script sees its input, and nothing else: no file, no socket, no other script. It may take so many steps, so much
-//! memory and so deep a stack; beyond that its frame is not read, and the next one finds a fresh engine. Steps are
-//! counted, not timed, so that a frame is read on a fast machine if and only if it is on a slow one.
+//! A script reaches nothing outside: no file, no socket, no other script. Each frame is read in a context of its own, as
+//! network servers do it: what a script leaves in its global variables would else be read as the next node's values.
+//! It may take so many steps, so much memory and so deep a stack; beyond that its frame is not read, and the next one finds
+//! a fresh engine. Steps are counted, not timed, so that a frame is read on a fast machine if and only if it is on a
+//! slow one. (The engine's clock and dice are there; a codec that asks them has itself to blame.)
 
 use rquickjs::context::EvalOptions;
 use rquickjs::{CatchResultExt, CaughtError, Context, Ctx, Function, Object, Runtime, Value};
@@ -74,11 +76,9 @@ struct Inner {
     engine: Mutex<Option<Engine>>,
 }
 
-/// A script that was read, in an engine of its own.
+/// An engine for one script.
 struct Engine {
-    // Dropped before the runtime that it lives in.
-    context: Context,
-    _runtime: Runtime,
+    runtime: Runtime,
     asks: Arc<AtomicU32>,
 }
 
@@ -119,8 +119,7 @@ impl Script {
     ///
     /// Why it is no codec, with the line where that is known.
     pub fn check(&self) -> Result<(), Fault> {
-        let engine = Engine::begin(&self.0)?;
-        engine.context.with(|ctx| function(&ctx).map(drop))
+        Engine::begin()?.with(&self.0, |_, ctx| function(ctx).map(drop))
     }
 
     /// Reads a frame.
@@ -132,9 +131,9 @@ impl Script {
         let mut slot = self.0.engine.lock().unwrap_or_else(PoisonError::into_inner);
         let engine = match slot.take() {
             Some(engine) => engine,
-            None => Engine::begin(&self.0)?,
+            None => Engine::begin()?,
         };
-        let read = engine.decode(bytes, port);
+        let read = engine.with(&self.0, |engine, ctx| engine.decode(ctx, bytes, port));
         // What went wrong may have left anything behind.
         if matches!(read, Ok(_) | Err(Fault::Says(_))) {
             *slot = Some(engine);
@@ -144,7 +143,7 @@ impl Script {
 }
 
 impl Engine {
-    fn begin(script: &Inner) -> Result<Self, Fault> {
+    fn begin() -> Result<Self, Fault> {
         let runtime = Runtime::new().map_err(|_| Fault::Engine)?;
         runtime.set_memory_limit(MEMORY_MAX);
         runtime.set_max_stack_size(STACK_MAX);
@@ -152,38 +151,40 @@ impl Engine {
         let asked = Arc::clone(&asks);
         let stop = move || asked.fetch_add(1, Ordering::Relaxed) >= ASKS_MAX;
         runtime.set_interrupt_handler(Some(Box::new(stop)));
-        let context = Context::full(&runtime).map_err(|_| Fault::Engine)?;
-        let engine = Self { context, _runtime: runtime, asks };
-        let options = || {
-            let mut options = EvalOptions::default();
-            options.strict = false;
-            options.filename = Some(script.name.replace('\0', ""));
-            options
-        };
-        engine.context.with(|ctx| {
-            ctx.eval_with_options::<Value<'_>, _>(script.source.as_str(), options())
-                .catch(&ctx)
-                .map(drop)
-                .map_err(|error| engine.fault(&error))
-        })?;
-        Ok(engine)
+        Ok(Self { runtime, asks })
     }
 
-    fn decode(&self, bytes: &[u8], port: Option<u8>) -> Result<Decoded, Fault> {
+    /// Reads the script in a fresh context, and works with what it defines.
+    fn with<T>(
+        &self,
+        script: &Inner,
+        work: impl FnOnce(&Self, &Ctx<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
         self.asks.store(0, Ordering::Relaxed);
-        self.context.with(|ctx| {
-            let (function, form) = function(&ctx)?;
-            let json = call(&ctx, &function, form, bytes, port);
-            let json = json.catch(&ctx).map_err(|error| self.fault(&error))?;
-            let json = json.ok_or(Fault::Nonsense("nothing"))?;
-            if json.len() > RESULT_BYTES_MAX {
-                return Err(Fault::Nonsense("more than 64 KiB"));
-            }
-            match form {
-                Form::DecodeUplink => result(&json),
-                Form::Decoder | Form::Decode => object(json, Vec::new()),
-            }
+        let mut options = EvalOptions::default();
+        options.strict = false;
+        options.filename = Some(script.name.replace('\0', ""));
+        let context = Context::full(&self.runtime).map_err(|_| Fault::Engine)?;
+        context.with(|ctx| {
+            ctx.eval_with_options::<Value<'_>, _>(script.source.as_str(), options)
+                .catch(&ctx)
+                .map_err(|error| self.fault(&error))?;
+            work(self, &ctx)
         })
+    }
+
+    fn decode(&self, ctx: &Ctx<'_>, bytes: &[u8], port: Option<u8>) -> Result<Decoded, Fault> {
+        let (function, form) = function(ctx)?;
+        let json = call(ctx, &function, form, bytes, port);
+        let json = json.catch(ctx).map_err(|error| self.fault(&error))?;
+        let json = json.ok_or(Fault::Nonsense("nothing"))?;
+        if json.len() > RESULT_BYTES_MAX {
+            return Err(Fault::Nonsense("more than 64 KiB"));
+        }
+        match form {
+            Form::DecodeUplink => result(&json),
+            Form::Decoder | Form::Decode => object(json, Vec::new()),
+        }
     }
 
     /// Says in our words what the engine reports.
@@ -231,7 +232,9 @@ fn function<'js>(ctx: &Ctx<'js>) -> Result<(Function<'js>, Form), Fault> {
         ("Decode", Form::Decode),
     ];
     let found = forms.into_iter().find_map(|(name, form)| {
-        let function = ctx.globals().get::<_, Option<Function<'js>>>(name).ok().flatten();
+        // Asked of the engine: a function that is a `const` is no member of the global object.
+        let asked = format!("typeof {name} === 'function' ? {name} : null");
+        let function = ctx.eval::<Option<Function<'js>>, _>(asked).ok().flatten();
         function.map(|function| (function, form))
     });
     found.ok_or(Fault::NoFunction)
@@ -312,7 +315,7 @@ mod tests {
         let third =
             "function Decode(fPort, bytes, variables) { return { n: bytes.length, p: fPort }; }";
         assert_eq!(read(third, &[1, 2, 3]), data(r#"{"n":3,"p":2}"#));
-        let arrow = "var decodeUplink = (input) => ({ data: { hex: input.bytes.map(b => ('0' + b.toString(16)).slice(-2)).join('') } });";
+        let arrow = "const decodeUplink = (input) => ({ data: { hex: input.bytes.map(b => ('0' + b.toString(16)).slice(-2)).join('') } });";
         assert_eq!(read(arrow, &[0xAB, 0x01]), data(r#"{"hex":"ab01"}"#));
     }
 
@@ -403,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn scripts_are_apart_from_each_other() {
+    fn scripts_and_frames_are_apart_from_each_other() {
         let one = Script::new(
             "a.js",
             "var x = 1; function decodeUplink() { return { data: { x: x++ } }; }",
@@ -411,7 +414,7 @@ mod tests {
         let two =
             Script::new("a.js", "function decodeUplink() { return { data: { x: typeof x } }; }");
         assert_eq!(one.decode(&[], None).unwrap().data, r#"{"x":1}"#);
-        assert_eq!(one.decode(&[], None).unwrap().data, r#"{"x":2}"#);
+        assert_eq!(one.decode(&[], None).unwrap().data, r#"{"x":1}"#, "left by another frame");
         assert_eq!(two.decode(&[], None).unwrap().data, r#"{"x":"undefined"}"#);
     }
 
