@@ -418,6 +418,7 @@ impl Hands {
             })).collect::<Vec<_>>(),
             "heard_but_not_declared": status.heard.iter().map(|heard| json!({
                 "node": heard.node, "topic": heard.topic, "count": heard.count, "sample": heard.sample,
+                "quantities": heard.quantities.iter().map(|quantity| quantity.name()).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
             "outbox": answer::outbox(outbox, &config.sms),
             "modems": self.health.iter().map(|(name, health)| answer::modem(name, &health.borrow())).collect::<Vec<_>>(),

@@ -6,6 +6,7 @@ mod daemon;
 mod decode;
 mod demo;
 mod field;
+mod heard;
 mod node;
 mod people;
 mod print;
