@@ -418,6 +418,7 @@ impl Hands {
             })).collect::<Vec<_>>(),
             "heard_but_not_declared": status.heard.iter().map(|heard| json!({
                 "node": heard.node, "topic": heard.topic, "count": heard.count, "sample": heard.sample,
+                "quantities": heard.quantities.iter().map(|quantity| quantity.name()).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
             "outbox": answer::outbox(outbox, &config.sms),
             "modems": self.health.iter().map(|(name, health)| answer::modem(name, &health.borrow())).collect::<Vec<_>>(),
@@ -496,6 +497,9 @@ impl Hands {
         channel: Option<String>,
     ) -> anyhow::Result<Value> {
         let number = PhoneNumber::parse(to)?;
+        if text.trim().is_empty() {
+            bail!("the text is empty: say what is to be sent, or leave it out for a text of ours");
+        }
         let config = Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner));
         let technician =
             config.role(&Role(Role::TECHNICIAN.to_owned())).map(|role| role.channels.clone());
@@ -515,6 +519,10 @@ impl Hands {
         }
         let now = self.telemetry.clock.now();
         let segments = segment::count(&text, &segment::Options::default()).segments;
+        let most = usize::from(config.sms.segments_max);
+        if segments > most {
+            bail!("the text takes {segments} segments, and one may take {most}: shorten it");
+        }
         let planned = Planned {
             alert: None,
             message_type: MessageType::Alert,

@@ -1,5 +1,6 @@
 //! Commands that ask a running gateway, or the database of one that is not running.
 
+use super::heard::declarations;
 use super::print::{self, Style};
 use super::{Failure, block_on};
 use anyhow::Context;
@@ -182,32 +183,12 @@ fn radio(status: &Value) {
 
 /// Shows undeclared nodes in the form in which they can be declared.
 fn heard_but_not_declared(status: &Value) {
-    let heard: Vec<&Value> = rows(status, "heard_but_not_declared").collect();
-    if heard.is_empty() {
-        return;
+    let heard = declarations(status);
+    if !heard.is_empty() {
+        print::line("heard but not declared; to declare one, paste it into kengele.toml:");
     }
-    print::line("heard but not declared; to declare one, paste it into kengele.toml:");
     for node in heard {
-        print::line(&format!(
-            "  # {} frames on {}, last: {}",
-            number(node, "count"),
-            text(node, "topic"),
-            text(node, "sample")
-        ));
-        let name = text(node, "node");
-        if text(node, "topic") == "LoRaWAN" {
-            let key = if name.len() == 16 { "dev_eui" } else { "dev_addr" };
-            print::line("  [node.NAME]\n  place = \"?\"\n  interval = \"10 min\"");
-            print::line(&format!("  lorawan = {{ {key} = \"{name}\", codec = \"?\" }}"));
-            continue;
-        }
-        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
-        if name.chars().all(is_name) && !name.chars().all(|c| c.is_ascii_hexdigit()) {
-            print::line(&format!("  [node.{name}]"));
-        } else {
-            print::line(&format!("  [node.NAME]\n  heard_as = [\"{name}\"]"));
-        }
-        print::line("  place = \"?\"\n  interval = \"10 min\"");
+        print::line(&node);
     }
 }
 

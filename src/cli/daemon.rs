@@ -5,9 +5,12 @@ use super::{Failure, block_on};
 use kengele::app::{Gateway, Options, convert};
 use kengele::config::{self, Loaded};
 use kengele::domain::recipient::Role;
+use kengele::domain::warning::Level;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::IsTerminal;
 use std::path::Path;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
@@ -82,14 +85,30 @@ pub(crate) fn check(path: &Path, people: &[String], style: Style) -> Result<(), 
     let people = People::of(path, people)?;
     let loaded = convert::load(path).map_err(Failure::Wrong)?;
     convert::rules(&loaded)?;
+    people.check(&loaded)?;
     let unread = unread_secrets(&loaded);
+    let tellings = tellings(&loaded, &people);
     if style.json {
+        let texts = loaded.texts.iter().map(|text| {
+            serde_json::json!({
+                "rule": text.rule, "level": text.level.map_or("all-clear", |level| level.as_str()),
+                "language": text.language, "segments": text.count.segments, "unicode": text.count.unicode,
+            })
+        });
+        let tellings = tellings.iter().map(|telling| {
+            serde_json::json!({
+                "rule": telling.rule, "level": telling.level.as_str(), "people": telling.people,
+                "people_assumed": telling.is_assumed, "segments": telling.segments, "seconds": telling.time.as_secs(),
+            })
+        });
         print::json(&serde_json::json!({
             "warnings": loaded.warnings,
             "nodes": loaded.config.rules.nodes.len(),
             "rules": loaded.config.rules.rules.len(),
             "version": loaded.config.rules.version,
             "unread_secrets": unread,
+            "texts": texts.collect::<Vec<_>>(),
+            "telling": tellings.collect::<Vec<_>>(),
         }));
         return Ok(());
     }
@@ -105,7 +124,10 @@ pub(crate) fn check(path: &Path, people: &[String], style: Style) -> Result<(), 
         loaded.config.rules.version
     ));
     texts(&loaded, style);
-    telling(&loaded, &people);
+    print::line("\nTo tell everybody, once:");
+    for telling in &tellings {
+        print::line(&telling.to_string());
+    }
     Ok(())
 }
 
@@ -123,6 +145,8 @@ fn unread_secrets(loaded: &Loaded) -> Vec<String> {
 /// How many people each role has.
 struct People {
     counts: BTreeMap<Role, u32>,
+    /// The roles that the operator named.
+    said: Vec<Role>,
     /// How many a role has that is not counted.
     otherwise: u32,
 }
@@ -140,7 +164,8 @@ impl People {
             })?;
             counts.insert(Role(role), count);
         }
-        let assumed = Self { counts, otherwise: ASSUMED_PEOPLE };
+        let said_roles = counts.keys().cloned().collect();
+        let assumed = Self { counts, said: said_roles, otherwise: ASSUMED_PEOPLE };
         if !said.is_empty() {
             return Ok(assumed);
         }
@@ -149,7 +174,24 @@ impl People {
         for person in known.into_iter().filter(|person| person.consent) {
             *counts.entry(Role(person.role)).or_default() += 1;
         }
-        Ok(if counts.is_empty() { assumed } else { Self { counts, otherwise: 0 } })
+        Ok(if counts.is_empty() {
+            assumed
+        } else {
+            Self { counts, said: Vec::new(), otherwise: 0 }
+        })
+    }
+
+    /// Refuses a role that the configuration does not have: its people would be reckoned with nowhere.
+    fn check(&self, loaded: &Loaded) -> Result<(), Failure> {
+        let roles: Vec<&str> =
+            loaded.config.roles.iter().map(|role| role.role.0.as_str()).collect();
+        match self.said.iter().find(|role| !roles.contains(&role.0.as_str())) {
+            Some(Role(role)) => Err(Failure::Usage(format!(
+                "--people {role}: there is no such role in the configuration; there are: {}",
+                roles.join(", ")
+            ))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -174,33 +216,59 @@ fn texts(loaded: &Loaded, style: Style) {
     }
 }
 
-fn telling(loaded: &Loaded, people: &People) {
-    print::line("\nTo tell everybody, once:");
-    for rule in &loaded.config.rules.rules {
-        for level in &rule.levels {
-            let worst =
-                loaded.texts.iter().filter(|t| t.rule == rule.name && t.level == Some(level.level));
-            let segments = worst.map(|t| t.count.segments).max().unwrap_or(1);
-            let mut whom = people.counts.clone();
-            for role in &level.audience {
-                whom.entry(role.clone()).or_insert(people.otherwise);
-            }
-            let count: u32 = level.audience.iter().filter_map(|role| whom.get(role)).sum();
-            let assumed = level.audience.iter().any(|role| !people.counts.contains_key(role));
-            let note = if assumed && people.otherwise > 0 {
-                format!(" ({ASSUMED_PEOPLE} a role assumed: say --people ROLE=COUNT)")
-            } else {
-                String::new()
-            };
-            let time = config::telling_time(&loaded.config, &level.audience, &whom, segments);
-            print::line(&format!(
-                "  {} {}: {}, {} each, {}{note}",
-                rule.name,
-                level.level.as_str(),
-                if count == 1 { "1 person".to_owned() } else { format!("{count} people") },
-                print::count(segments, "segment"),
-                print::span(time.as_secs())
-            ));
+/// How long it takes to tell everybody of a rule's level.
+struct Telling<'a> {
+    rule: &'a str,
+    level: Level,
+    people: u32,
+    /// Whether the people of a role were not counted.
+    is_assumed: bool,
+    segments: u32,
+    time: Duration,
+}
+
+impl fmt::Display for Telling<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let people = if self.people == 1 {
+            "1 person".to_owned()
+        } else {
+            format!("{} people", self.people)
+        };
+        let segments = print::count(self.segments, "segment");
+        let (rule, level, time) =
+            (self.rule, self.level.as_str(), print::span(self.time.as_secs()));
+        write!(f, "  {rule} {level}: {people}, {segments} each, {time}")?;
+        if self.is_assumed {
+            write!(f, " ({ASSUMED_PEOPLE} a role assumed: say --people ROLE=COUNT)")?;
         }
+        Ok(())
     }
+}
+
+fn tellings<'a>(loaded: &'a Loaded, people: &People) -> Vec<Telling<'a>> {
+    let levels = loaded
+        .config
+        .rules
+        .rules
+        .iter()
+        .flat_map(|rule| rule.levels.iter().map(move |l| (rule, l)));
+    let telling = levels.map(|(rule, level)| {
+        let worst =
+            loaded.texts.iter().filter(|t| t.rule == rule.name && t.level == Some(level.level));
+        let segments = worst.map(|t| t.count.segments).max().unwrap_or(1);
+        let mut whom = people.counts.clone();
+        for role in &level.audience {
+            whom.entry(role.clone()).or_insert(people.otherwise);
+        }
+        let is_unknown = level.audience.iter().any(|role| !people.counts.contains_key(role));
+        Telling {
+            rule: &rule.name,
+            level: level.level,
+            people: level.audience.iter().filter_map(|role| whom.get(role)).sum(),
+            is_assumed: is_unknown && people.otherwise > 0,
+            segments,
+            time: config::telling_time(&loaded.config, &level.audience, &whom, segments),
+        }
+    });
+    telling.collect()
 }

@@ -1,5 +1,6 @@
 //! `demo`: the whole chain in one process, with a simulated village outside its front door.
 
+use super::daemon::SPEED_MAX;
 use super::field::Field;
 use super::print::{self, Style};
 use super::{Failure, block_on};
@@ -68,6 +69,9 @@ pub(crate) fn scenario(word: &str) -> Result<Scenario, String> {
 }
 
 pub(crate) fn run(demo: &Demo, style: Style) -> Result<(), Failure> {
+    if let Some(speed) = demo.speed.filter(|speed| !(1.0..=SPEED_MAX).contains(speed)) {
+        return Err(Failure::Usage(format!("--speed {speed}: it lies between 1 and {SPEED_MAX}")));
+    }
     let folder = std::env::temp_dir().join(format!("kengele-demo-{}", std::process::id()));
     let folder = if demo.keep {
         std::env::current_dir()?.join(format!("demo-{}", demo.scenario.as_str()))
@@ -93,7 +97,7 @@ pub(crate) fn run(demo: &Demo, style: Style) -> Result<(), Failure> {
 }
 
 async fn play(demo: &Demo, folder: &Path, style: Style) -> anyhow::Result<()> {
-    let speed = demo.speed.unwrap_or_else(|| demo.scenario.speed()).max(1.0);
+    let speed = demo.speed.unwrap_or_else(|| demo.scenario.speed());
     let carrier = Carrier::seeded(demo.seed);
     let modem = VirtualModem::start(modem_settings(demo.seed), carrier.clone())?;
     let provider = VirtualProvider::start(Plan {

@@ -6,6 +6,7 @@ mod daemon;
 mod decode;
 mod demo;
 mod field;
+mod heard;
 mod node;
 mod people;
 mod print;
@@ -156,6 +157,8 @@ enum Failure {
     Wrong(Vec<Diagnostic>),
     /// The command is wrong, in words.
     Usage(String),
+    /// It could not all be done, and what was printed says so.
+    Told,
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -209,6 +212,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
             print::error(&words, style);
             ExitCode::from(2)
         }
+        Err(Failure::Told) => ExitCode::from(1),
     }
 }
 

@@ -9,6 +9,7 @@ use kengele::app::control::{PersonRow, Question};
 use kengele::app::convert;
 use kengele::domain::recipient::Role;
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Subcommand)]
@@ -59,15 +60,23 @@ pub(crate) fn run(config: &Path, command: People, style: Style) -> Result<(), Fa
         People::Add { name, number, role, language, areas, consent } => {
             let row = PersonRow { id: 0, name, number, role, language, areas, consent };
             row.checked().map_err(|error| Failure::Usage(error.to_string()))?;
-            Declared::of(config).check(&row).map_err(Failure::Usage)?;
-            put(config, vec![row], style)
+            let declared = Declared::of(config);
+            declared.check(&row).map_err(Failure::Usage)?;
+            notes(&declared.unread(&[&row]), style);
+            let answer = put(config, vec![row])?;
+            told(&answer, style);
+            Ok(())
         }
         People::Remove { who } => {
             let answer = ask(config, Question::RemovePerson { who: who.clone() })?;
             if answer.get("removed") != Some(&Value::Bool(true)) {
                 return Err(anyhow::anyhow!("nobody is known as {who}").into());
             }
-            print::line("removed");
+            if style.json {
+                print::json(&answer);
+            } else {
+                print::line("removed");
+            }
             Ok(())
         }
         People::Import { file } => import(config, &file, style),
@@ -97,10 +106,13 @@ fn list(config: &Path, style: Style) -> Result<(), Failure> {
     Ok(())
 }
 
-fn put(config: &Path, people: Vec<PersonRow>, style: Style) -> Result<(), Failure> {
-    let answer = ask(config, Question::PutPeople { people })?;
+fn put(config: &Path, people: Vec<PersonRow>) -> Result<Value, Failure> {
+    ask(config, Question::PutPeople { people })
+}
+
+fn told(answer: &Value, style: Style) {
     if style.json {
-        print::json(&answer);
+        print::json(answer);
     } else {
         let count = |key: &str| answer.get(key).and_then(Value::as_i64).unwrap_or(0);
         print::line(&format!(
@@ -110,7 +122,12 @@ fn put(config: &Path, people: Vec<PersonRow>, style: Style) -> Result<(), Failur
             count("same")
         ));
     }
-    Ok(())
+}
+
+fn notes(notes: &[String], style: Style) {
+    for note in notes {
+        eprintln!("{} {note}", style.paint("33", "note:"));
+    }
 }
 
 /// Imports what is right, and says of every line what is wrong with it. A second import of the same file changes nothing.
@@ -120,47 +137,93 @@ fn import(config: &Path, file: &Path, style: Style) -> Result<(), Failure> {
     } else {
         std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
     };
-    let (people, faults) = read_csv(&text, &Declared::of(config));
+    let declared = Declared::of(config);
+    let (people, faults) = read_csv(&text, &declared);
     for fault in &faults {
         eprintln!("{}:{fault}", file.display());
     }
-    if !people.is_empty() {
-        put(config, people, style)?;
-    }
-    if faults.is_empty() {
-        Ok(())
+    notes(&declared.unread(&people.iter().collect::<Vec<_>>()), style);
+    let nobody = people.is_empty();
+    let mut answer = if nobody {
+        serde_json::json!({ "new": 0, "changed": 0, "same": 0 })
     } else {
-        Err(anyhow::anyhow!("{} lines were not imported", faults.len()).into())
+        put(config, people)?
+    };
+    if let Some(answer) = answer.as_object_mut() {
+        answer.insert("faults".to_owned(), faults.iter().map(String::as_str).collect());
+    }
+    if style.json || !nobody {
+        told(&answer, style);
+    }
+    match faults.len() {
+        0 => Ok(()),
+        // The machine has read it above.
+        _ if style.json => Err(Failure::Told),
+        1 => Err(anyhow::anyhow!("1 line was not imported").into()),
+        lines => Err(anyhow::anyhow!("{lines} lines were not imported").into()),
     }
 }
 
-/// The roles and areas of the configuration: whoever has another is told nothing, without anybody noticing.
-struct Declared(Option<(Vec<String>, Vec<String>)>);
+/// The roles, areas and languages of the configuration: whoever has another role or area is told nothing, and whoever has
+/// another language is told in one that he may not read, without anybody noticing.
+struct Declared(Option<Names>);
+
+struct Names {
+    roles: BTreeSet<String>,
+    areas: Vec<String>,
+    /// Those that some text is written in.
+    languages: BTreeSet<String>,
+}
 
 impl Declared {
     /// Reads them. Of a configuration with faults they are not known, and everything passes.
     fn of(config: &Path) -> Self {
         Self(convert::load(config).ok().map(|loaded| {
             let roles = loaded.config.roles.iter().map(|role| role.role.0.clone());
-            let areas = loaded.config.areas.iter().map(|area| area.name.clone());
-            (roles.chain([Role::TECHNICIAN.to_owned()]).collect(), areas.collect())
+            Names {
+                roles: roles.chain([Role::TECHNICIAN.to_owned()]).collect(),
+                areas: loaded.config.areas.iter().map(|area| area.name.clone()).collect(),
+                languages: loaded.texts.iter().map(|text| text.language.clone()).collect(),
+            }
         }))
     }
 
+    /// Says of each language that somebody has and no text is written in how many will be told in another one.
+    fn unread(&self, people: &[&PersonRow]) -> Vec<String> {
+        let Some(Names { languages, .. }) = &self.0 else { return Vec::new() };
+        let mut unread: BTreeMap<&str, usize> = BTreeMap::new();
+        for person in people {
+            let without_region = person.language.split('-').next().unwrap_or_default();
+            let is_written =
+                languages.contains(&person.language) || languages.contains(without_region);
+            // The technician is told in our words and not by a rule's text.
+            if !languages.is_empty() && !is_written && person.role != Role::TECHNICIAN {
+                *unread.entry(&person.language).or_default() += 1;
+            }
+        }
+        let known = languages.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let note = |(language, count): (&str, usize)| {
+            let who =
+                if count == 1 { "1 person is".to_owned() } else { format!("{count} people are") };
+            format!(
+                "no text is written in {language:?}: {who} told in another language; there are: {known}"
+            )
+        };
+        unread.into_iter().map(note).collect()
+    }
+
     fn check(&self, row: &PersonRow) -> Result<(), String> {
-        let Some((roles, areas)) = &self.0 else { return Ok(()) };
-        let unknown = |what: &str, name: &str, known: &[String]| {
-            Err(format!(
-                "{what} {name:?} is not in the configuration; there are: {}",
-                known.join(", ")
-            ))
+        let Some(Names { roles, areas, .. }) = &self.0 else { return Ok(()) };
+        let unknown = |what: &str, name: &str, known: String| {
+            Err(format!("{what} {name:?} is not in the configuration; there are: {known}"))
         };
         if !roles.contains(&row.role) {
-            return unknown("role", &row.role, roles);
+            let known = roles.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            return unknown("role", &row.role, known);
         }
         let is_known = |area: &&str| *area == "*" || areas.iter().any(|known| known == area);
         match row.areas.split_whitespace().find(|area| !is_known(area)) {
-            Some(area) => unknown("area", area, areas),
+            Some(area) => unknown("area", area, areas.join(", ")),
             None => Ok(()),
         }
     }
@@ -245,7 +308,15 @@ fn export(config: &Path) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Declared, read_csv};
+    use super::{Declared, Names, read_csv};
+
+    fn declared() -> Declared {
+        Declared(Some(Names {
+            roles: ["warden".into()].into(),
+            areas: vec!["bonde".into()],
+            languages: ["en".into(), "sw".into()].into(),
+        }))
+    }
 
     #[test]
     fn good_lines_are_read_and_every_bad_one_is_named() {
@@ -270,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_role_or_area_that_nobody_is_told_by_is_refused_with_the_ones_there_are() {
-        let declared = Declared(Some((vec!["warden".into()], vec!["bonde".into()])));
+        let declared = declared();
         let csv = "name,number,role,areas\nA,+255712345678,warden,bonde\nB,+255712345679,wardn,*\n\
                    C,+255712345670,warden,bnode\n";
         let (people, faults) = read_csv(csv, &declared);
@@ -280,6 +351,20 @@ mod tests {
             [
                 "3: role \"wardn\" is not in the configuration; there are: warden",
                 "4: area \"bnode\" is not in the configuration; there are: bonde",
+            ]
+        );
+    }
+    #[test]
+    fn a_language_that_nothing_is_written_in_is_pointed_out_once_with_how_many_have_it() {
+        let csv = "name,number,role,language\nA,+255712345678,warden,swa\nB,+255712345679,warden,swa\n\
+                   C,+255712345670,warden,sw-KE\nD,+255712345671,warden,en\n";
+        let (people, faults) = read_csv(csv, &declared());
+        assert_eq!((people.len(), faults.len()), (4, 0), "{faults:?}");
+        let notes = declared().unread(&people.iter().collect::<Vec<_>>());
+        assert_eq!(
+            notes,
+            [
+                "no text is written in \"swa\": 2 people are told in another language; there are: en, sw"
             ]
         );
     }

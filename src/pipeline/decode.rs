@@ -9,7 +9,7 @@ use crate::wire::network_server::{Event, Fate, Server};
 use crate::wire::payload::{About, DecodeError, PayloadMap};
 use crate::wire::text::{self, Encoding};
 use crate::wire::topic::Template;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Topics whose meaning is remembered; beyond that all are looked up anew.
@@ -68,6 +68,8 @@ pub struct Heard {
     pub sample: String,
     /// How often.
     pub count: u64,
+    /// What it measures, as far as its frames could be read.
+    pub quantities: BTreeSet<Quantity>,
 }
 
 /// What a frame came to.
@@ -196,12 +198,13 @@ impl Decoder {
         else {
             return Decoded::NoTemplate;
         };
-        // What an undeclared node says is not worth reading, unless only that tells who it is.
+        let read = route.read(&frame.payload, meaning.quantity.as_deref(), measurements);
+        // Of an undeclared node it is only worth knowing what it measures, unless its frame tells who it is.
         if meaning.node.is_none() && route.server != Some(Server::Meshtastic) {
             let name = meaning.name.clone();
-            return self.undeclared(name, topic, &frame.payload);
+            return self.undeclared(name, topic, &frame.payload, measurements);
         }
-        let told = match route.read(&frame.payload, meaning.quantity.as_deref(), measurements) {
+        let told = match read {
             Ok(Said::Told(told)) => told,
             Ok(Said::Downlink(id, fate)) => {
                 let downlink = |node| Decoded::Downlink { node, id, fate };
@@ -216,7 +219,7 @@ impl Decoder {
         };
         let Some(node) = node else {
             let name = told.node.unwrap_or_else(|| meaning.name.clone());
-            return self.undeclared(name, topic, &frame.payload);
+            return self.undeclared(name, topic, &frame.payload, measurements);
         };
         if let Some(value) = told.battery_level.filter(|_| self.with_battery.contains(&node)) {
             let quantity = Quantity::BatteryLevel;
@@ -246,8 +249,18 @@ impl Decoder {
         undeclared
     }
 
-    fn undeclared(&mut self, node: String, topic: &str, payload: &[u8]) -> Decoded {
-        self.note(node, topic, payload);
+    fn undeclared(
+        &mut self,
+        node: String,
+        topic: &str,
+        payload: &[u8],
+        measurements: &mut Vec<Measurement>,
+    ) -> Decoded {
+        self.note(node.clone(), topic, payload);
+        if let Some(heard) = self.heard.get_mut(&node) {
+            heard.quantities.extend(measurements.iter().map(|measurement| measurement.quantity));
+        }
+        measurements.clear();
         Decoded::Undeclared
     }
 
@@ -262,6 +275,7 @@ impl Decoder {
             topic: String::new(),
             sample: String::new(),
             count: 0,
+            quantities: BTreeSet::new(),
         });
         topic.clone_into(&mut entry.topic);
         entry.sample = String::from_utf8_lossy(sample).into_owned();

@@ -85,6 +85,23 @@ fn the_exit_code_tells_a_bad_configuration_from_a_failure() {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kengele.toml");
     let good = ran(folder.path(), &["check", "-c", &shipped.display().to_string()]);
     assert_eq!(good.status.code(), Some(0), "{}{}", out(&good), err(&good));
+    let config = shipped.display().to_string();
+    let reckoned = ["check", "-c", &config, "--json", "--people", "household=240"];
+    let said: Value = serde_json::from_str(&out(&ran(folder.path(), &reckoned))).unwrap();
+    let households = |t: &&Value| t["rule"] == "mafuriko" && t["level"] == "danger";
+    let telling = said["telling"].as_array().unwrap().iter().find(households).unwrap();
+    assert!(
+        telling["people"].as_u64() >= Some(240) && telling["seconds"].as_u64() > Some(60),
+        "{telling}"
+    );
+    assert!(said["texts"][0]["segments"].as_u64() >= Some(1), "{said}");
+    let mistyped = ran(folder.path(), &["check", "-c", &config, "--people", "houshold=240"]);
+    assert_eq!(mistyped.status.code(), Some(2), "{}", out(&mistyped));
+    assert!(
+        err(&mistyped).contains("there are: ") && err(&mistyped).contains("household"),
+        "{}",
+        err(&mistyped)
+    );
     let nobody = ran(folder.path(), &["status", "-c", &shipped.display().to_string()]);
     assert_eq!(nobody.status.code(), Some(1), "{}", err(&nobody));
     assert!(err(&nobody).contains("kengele run"), "says what to do: {}", err(&nobody));

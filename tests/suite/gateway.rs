@@ -278,10 +278,17 @@ async fn a_node_that_is_not_declared_is_listed_and_what_cannot_be_read_is_kept()
     assert_eq!((&heard["node"], &heard["count"]), (&"mto-mpya".into(), &2.into()), "{heard}");
     let shown = site.kengele(&["status"]);
     assert!(shown.contains("[node.mto-mpya]"), "ready to be copied:\n{shown}");
+    let (_, pasted) = shown.split_once("paste it into kengele.toml:\n").unwrap();
+    let config = fs::read_to_string(site.file("kengele.toml")).unwrap();
+    fs::write(site.file("kengele.toml"), format!("{config}\n{pasted}")).unwrap();
+    site.kengele(&["reload"]);
+    assert!(site.mosquitto("field/mto-mpya/up", "{\"level\":82}\n", 10));
+    let status = site.ask(&["status"]);
+    assert_eq!(status.pointer("/counters/readings").and_then(Value::as_u64), Some(1), "{status}");
     assert!(site.mosquitto("field/mto-juu/up", "{\"level\":\n", 10));
     let status = site.ask(&["status"]);
     assert_eq!(status.pointer("/counters/undecoded").and_then(Value::as_u64), Some(1));
-    assert_eq!(status.pointer("/counters/readings").and_then(Value::as_u64), Some(0));
+    assert_eq!(status.pointer("/counters/readings").and_then(Value::as_u64), Some(1));
     site.stop().await;
     let kept = program("sqlite3")
         .arg(site.database())
