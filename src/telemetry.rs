@@ -108,6 +108,8 @@ pub struct Counters {
     pub downlinks_dropped: Counter,
     /// Orders to sirens that found no broker, or no room on the way to it.
     pub publications_dropped: Counter,
+    /// Changes that the display of warnings missed.
+    pub shown_missed: Counter,
     /// Alerts made.
     pub alerts: Counter,
     /// Deliveries planned.

@@ -319,7 +319,10 @@ impl Hands {
     pub async fn answer(&self, question: Question) -> anyhow::Result<Value> {
         match question {
             Question::Status => self.status().await,
-            Question::Reload => Ok(json!({ "version": self.reload().await? })),
+            Question::Reload => {
+                let (version, later) = self.reload().await?;
+                Ok(json!({ "version": version, "at_next_start": later }))
+            }
             Question::PutPeople { people } => {
                 let added = put_people(&self.store, &people).await?;
                 self.people_changed().await?;
@@ -431,7 +434,7 @@ impl Hands {
             },
             "sirens": status.sirens.iter().map(answer::siren).collect::<Vec<_>>(),
             "counters": {
-                "publications_dropped": counters.publications_dropped.get(),
+                "publications_dropped": counters.publications_dropped.get(), "shown_missed": counters.shown_missed.get(),
                 "radio_refused": counters.radio_refused.get(), "downlinks_dropped": counters.downlinks_dropped.get(),
                 "frames": counters.frames.get(), "readings": counters.readings.get(),
                 "suspect": counters.suspect.get(), "repeated": counters.repeated.get(),
@@ -445,12 +448,13 @@ impl Hands {
         })
     }
 
-    /// Puts the rules as they stand in the files in force, all or nothing. Returns their version.
+    /// Puts the rules as they stand in the files in force, all or nothing. Returns their version, and the tables of the
+    /// files that have changed and hold only after the next start.
     ///
     /// # Errors
     ///
     /// Every fault of the files, or why the database could not record them.
-    pub async fn reload(&self) -> anyhow::Result<String> {
+    pub async fn reload(&self) -> anyhow::Result<(String, Vec<&'static str>)> {
         let loaded = convert::load(&self.config_path).map_err(|faults| {
             let list: Vec<String> = faults.iter().map(Diagnostic::to_string).collect();
             anyhow::anyhow!("{}", list.join("\n"))
@@ -463,8 +467,12 @@ impl Hands {
             .await
             .context("the pipeline has ended")?;
         answer.await.context("the pipeline has ended")??;
+        let later = convert::read_at_start(&self.started, &loaded.config);
+        if !later.is_empty() {
+            tracing::warn!(tables = later.join(", "), "changed, but read at the next start only");
+        }
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded.config);
-        Ok(version)
+        Ok((version, later))
     }
 
     async fn balance(&self) -> anyhow::Result<Value> {
@@ -478,6 +486,13 @@ impl Hands {
             let words = match answer.await.context("the modem has ended")? {
                 Ok(amount) => json!({ "balance": amount }),
                 Err(refused) => json!({ "error": refused.to_string() }),
+            };
+            answers.insert(name.clone(), words);
+        }
+        for (name, provider) in self.providers.iter() {
+            let words = match provider.balance().await {
+                Ok(balance) => json!({ "balance": balance.said, "amount": balance.amount }),
+                Err(error) => json!({ "error": crate::supervise::chain(&error) }),
             };
             answers.insert(name.clone(), words);
         }
@@ -540,18 +555,6 @@ impl Hands {
         self.store.commit(Turn { at: now, deliveries: vec![delivery], ..Turn::default() }).await?;
         self.nudge.notify_one();
         Ok(json!({ "delivery": before + 1, "segments": segments }))
-    }
-
-    /// Shows the warnings that were open when the daemon ended.
-    pub(super) async fn show_open_warnings(&self) -> anyhow::Result<()> {
-        let Some(listener) = &self.listener else { return Ok(()) };
-        for warning in self.store.warnings(None).await? {
-            if warning.ended.is_none() {
-                let topic = format!("kengele/warnings/{}/{}", warning.area, warning.hazard);
-                listener.publish(&topic, answer::warning(&warning).to_string().as_bytes(), true);
-            }
-        }
-        Ok(())
     }
 }
 

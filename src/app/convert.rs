@@ -326,6 +326,32 @@ fn wording(config: &Config) -> anyhow::Result<Wording> {
     })
 }
 
+/// Returns the tables that differ from those of the start and are read at a start only.
+#[must_use]
+pub fn read_at_start(started: &Config, now: &Config) -> Vec<&'static str> {
+    let place = |config: &Config| {
+        let gateway = config.gateway.clone();
+        (gateway.name, gateway.data, gateway.socket)
+    };
+    // What is subscribed to and who may publish what; how payloads are read changes at once.
+    let heard = |config: &Config| {
+        let topics = config.topics.iter();
+        topics.map(|topic| (topic.template.clone(), topic.from.clone())).collect::<Vec<_>>()
+    };
+    let tables = [
+        ("gateway", place(started) == place(now)),
+        ("listener", started.listener == now.listener),
+        ("topic", heard(started) == heard(now)),
+        ("broker", started.brokers == now.brokers),
+        ("radio", started.radio == now.radio),
+        ("semtech_udp", started.semtech_udp == now.semtech_udp),
+        ("modem", started.modems == now.modems),
+        ("sms_provider", started.providers == now.providers),
+        ("sms", started.sms.budget_per_day == now.sms.budget_per_day),
+    ];
+    tables.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+}
+
 /// Returns what the outbox goes by. The channels keep their own pace.
 #[must_use]
 pub fn outbox(config: &Config, lanes: &[Lane]) -> outbox::Settings {

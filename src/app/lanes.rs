@@ -34,6 +34,7 @@ pub(super) struct Lanes {
     pub all: Vec<Lane>,
     pub health: BTreeMap<String, watch::Receiver<modem::Health>>,
     pub modems: BTreeMap<String, mpsc::Sender<Request>>,
+    pub providers: BTreeMap<String, Arc<HttpSms>>,
 }
 
 /// Starts every channel.
@@ -44,7 +45,12 @@ pub(super) async fn start(
     words: &mpsc::Sender<Word>,
     tasks: &mut Tasks,
 ) -> anyhow::Result<Lanes> {
-    let mut lanes = Lanes { all: Vec::new(), health: BTreeMap::new(), modems: BTreeMap::new() };
+    let mut lanes = Lanes {
+        all: Vec::new(),
+        health: BTreeMap::new(),
+        modems: BTreeMap::new(),
+        providers: BTreeMap::new(),
+    };
     for (number, modem) in (1u64..).zip(&config.modems) {
         let mut settings = convert::modem(modem, factor, seed() ^ number)?;
         if factor > 1.0 {
@@ -70,6 +76,8 @@ pub(super) async fn start(
         }
         let client =
             HttpSms::new(settings).with_context(|| format!("sms_provider.{}", provider.name))?;
+        let client = Arc::new(client);
+        lanes.providers.insert(provider.name.clone(), Arc::clone(&client));
         let poll_every = provider.poll_every.filter(|_| client.settings().preset.can_poll());
         let batch_max = client.settings().preset.batch_max();
         let (handoff, handed) = mpsc::channel(batch_max.clamp(REQUESTS_MAX, BATCH_MAX));
@@ -222,7 +230,7 @@ async fn modem_health(
 
 fn start_provider(
     name: &str,
-    client: HttpSms,
+    client: Arc<HttpSms>,
     poll_every: Option<Duration>,
     clock: &Clock,
     words: &mpsc::Sender<Word>,
@@ -233,7 +241,7 @@ fn start_provider(
         poll_every.map(|interval| Poller::new(PollPlan { interval, ..PollPlan::default() }));
     let lane = ProviderLane {
         name: name.to_owned(),
-        client: Arc::new(client),
+        client,
         poller,
         clock: clock.clone(),
         words: words.clone(),

@@ -4,10 +4,12 @@ pub mod clock;
 pub mod control;
 mod answer;
 pub mod convert;
+mod display;
 mod lanes;
 mod nodes;
 pub mod radio;
 
+use crate::channel::http_sms::HttpSms;
 use crate::channel::modem;
 use crate::config::{Config, Loaded};
 use crate::dispatch::{Dispatch, Word};
@@ -15,7 +17,6 @@ use crate::domain::engine::Engine;
 use crate::domain::frame::Envelope;
 use crate::domain::radio::Downlink;
 use crate::domain::time::{Timestamp, WallClock};
-use crate::domain::warning::{Alert, MessageType};
 use crate::pipeline::{Command, Outlets, Pipeline, Publisher, Rules};
 use crate::source::semtech_udp::{self, Forwarders};
 use crate::source::{broker, lora, mqtt as brokers};
@@ -23,6 +24,7 @@ use crate::store::Store;
 use crate::supervise::{Stop, Tasks};
 use crate::telemetry::{Clock, Telemetry};
 use anyhow::Context;
+use display::Display;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs::{File, TryLockError};
@@ -87,11 +89,15 @@ pub struct Hands {
     telemetry: Telemetry,
     health: Arc<BTreeMap<String, watch::Receiver<modem::Health>>>,
     modems: Arc<BTreeMap<String, mpsc::Sender<modem::Request>>>,
+    providers: Arc<BTreeMap<String, Arc<HttpSms>>>,
     listener: Option<broker::Handle>,
     brokers: Arc<[brokers::Handle]>,
     forwarders: Option<Arc<semtech_udp::Counters>>,
     radio: Option<Arc<lora::Counters>>,
     config_path: Arc<Path>,
+    /// As it stood when this daemon started.
+    started: Arc<Config>,
+    /// As it stands since the last reload.
     config: Arc<std::sync::Mutex<Arc<Config>>>,
     nudge: Arc<Notify>,
 }
@@ -125,13 +131,13 @@ impl Gateway {
         let (frames, frames_in) = mpsc::channel(FRAMES_MAX);
         let (commands, commands_in) = mpsc::channel(QUEUE_MAX);
         let (words, words_in) = mpsc::channel(QUEUE_MAX);
-        let (alerts, alerts_in) = mpsc::channel(QUEUE_MAX);
+        let (shown, shown_in) = mpsc::channel(QUEUE_MAX);
         let (from_memory, from_memory_in) = mpsc::channel(FROM_MEMORY_MAX);
         let nudge = Arc::new(Notify::new());
         let (downlinks, downlinks_in) = mpsc::channel(QUEUE_MAX);
         let (publishers, outbounds) = publishers(config);
         let outlets =
-            Outlets { nudge: Arc::clone(&nudge), from_memory, alerts, downlinks, publishers };
+            Outlets { nudge: Arc::clone(&nudge), from_memory, shown, downlinks, publishers };
 
         let lanes =
             lanes::start(config, &telemetry.clock, options.speed, &words, &mut tasks).await?;
@@ -175,14 +181,17 @@ impl Gateway {
             telemetry: telemetry.clone(),
             health: Arc::new(lanes.health),
             modems: Arc::new(lanes.modems),
+            providers: Arc::new(lanes.providers),
             listener: listener.clone(),
             brokers: brokers.into(),
             config_path: config_path.into(),
+            started: Arc::new(config.clone()),
             config: Arc::new(std::sync::Mutex::new(Arc::new(config.clone()))),
             nudge,
         };
-        hands.show_open_warnings().await?;
-        tasks.spawn("display", display(alerts_in, listener, telemetry.clone()));
+        let recorded = store.last_warnings().await?;
+        let display = Display::new(listener, telemetry.clock.clone(), &recorded);
+        tasks.spawn("display", display.run(shown_in));
         // A clock that runs too fast has no calendar to be put right by.
         if options.wall.is_none() && options.speed <= 1.0 {
             tasks.spawn(
@@ -223,7 +232,7 @@ impl Gateway {
             tokio::select! {
                 () = &mut until => break None,
                 Some(()) = reload.recv() => match self.hands.reload().await {
-                    Ok(version) => tracing::info!(version, "reloaded"),
+                    Ok((version, _)) => tracing::info!(version, "reloaded"),
                     Err(error) => tracing::error!(error = %error, "the rules were not reloaded: those before stay in force"),
                 },
                 Some(ended) = self.tasks.next_ended() => {
@@ -466,35 +475,6 @@ async fn bring_back(store: &Store, rules: &Rules, now: Timestamp) -> anyhow::Res
             Ok(Engine::new(&rules.book, now))
         }
     }
-}
-
-/// Shows the current state of each area's warnings to whoever follows `kengele/warnings/#`.
-async fn display(
-    mut alerts: mpsc::Receiver<Alert>,
-    listener: Option<broker::Handle>,
-    telemetry: Telemetry,
-) -> Result<(), Infallible> {
-    while let Some(alert) = alerts.recv().await {
-        let Some(listener) = &listener else { continue };
-        let topic = format!("kengele/warnings/{}/{}", alert.area, alert.hazard);
-        let wall = telemetry.clock.wall();
-        let over = alert.message_type == MessageType::Cancel;
-        let state = serde_json::json!({
-            "warning": alert.warning.0,
-            "number": alert.number,
-            "status": if over { "clear" } else { "open" },
-            "level": if over { "none" } else { alert.level.as_str() },
-            "hazard": alert.hazard,
-            "area": alert.area,
-            "message_type": alert.message_type.as_str(),
-            "severity": if over { "Minor" } else { alert.level.severity() },
-            "sent_unix_ms": wall.unix_ms(alert.sent),
-            "expires_unix_ms": wall.unix_ms(alert.expires),
-            "clock": wall.quality.as_str(),
-        });
-        listener.publish(&topic, state.to_string().as_bytes(), true);
-    }
-    Ok(())
 }
 
 /// Keeps the calendar of this run right: when NTP has set the machine's clock, or somebody has.

@@ -365,6 +365,10 @@ pub(crate) fn reload(config: &Path, style: Style) -> Result<(), Failure> {
         print::json(&answer);
     } else {
         print::line(&format!("rules {} are in force", text(&answer, "version")));
+        let tables = answer.get("at_next_start").and_then(Value::as_array).into_iter().flatten();
+        for table in tables.filter_map(Value::as_str) {
+            print::line(&format!("[{table}] has changed: that holds after the next start only"));
+        }
     }
     Ok(())
 }

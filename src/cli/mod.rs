@@ -131,7 +131,7 @@ enum Command {
         #[arg(long)]
         warning: Option<i64>,
     },
-    /// Ask every modem's SIM for its balance
+    /// Ask every modem's SIM and every provider's account for its balance
     Balance,
     /// List, test, sound and silence sirens
     #[command(subcommand)]

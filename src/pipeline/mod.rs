@@ -24,7 +24,7 @@ use crate::domain::reading::{Measurement, Quality};
 use crate::domain::recipient::Recipient;
 use crate::domain::rule::{NodeIndex, RuleBook};
 use crate::domain::time::Timestamp;
-use crate::domain::warning::{Alert, Level, WarningId};
+use crate::domain::warning::{Alert, Level, NoticeKind, WarningId};
 use crate::store::{self, Kind, NewDelivery, Store, Turn, Undecoded};
 use crate::supervise::Stop;
 use crate::telemetry::{News, Telemetry};
@@ -125,6 +125,15 @@ pub struct Status {
     pub unsaved_turns: usize,
 }
 
+/// Something that changes what is shown of warnings.
+#[derive(Clone, Debug)]
+pub enum Shown {
+    /// An alert was told.
+    Alert(Alert),
+    /// A warning ran out while none of its nodes was heard: nobody knows whether it still holds.
+    Expired(WarningId),
+}
+
 /// Where the pipeline hands things on.
 #[derive(Debug)]
 pub struct Outlets {
@@ -132,8 +141,8 @@ pub struct Outlets {
     pub nudge: Arc<tokio::sync::Notify>,
     /// Takes deliveries that could not be stored.
     pub from_memory: mpsc::Sender<NewDelivery>,
-    /// Takes the alerts, after they are stored, for whoever shows the current state.
-    pub alerts: mpsc::Sender<Alert>,
+    /// Takes what changes the state of warnings, after it is stored, for whoever shows that state.
+    pub shown: mpsc::Sender<Shown>,
     /// Takes answers to radio nodes, after what they acknowledge is stored.
     pub downlinks: mpsc::Sender<Downlink>,
     /// Takes what is said on brokers that others run, by the broker's name.
@@ -548,6 +557,9 @@ impl Pipeline {
             let node = node.map(|node| node.name.to_string());
             tracing::info!(node, notice = notice.kind.words(), "the technician is told");
             telemetry.tell(|| News::Notice { node, words: notice.kind.words(), at: notice.at });
+            if let NoticeKind::WarningExpired(warning) = notice.kind {
+                self.show(Shown::Expired(warning));
+            }
         }
         for alert in turn.alerts {
             tracing::info!(
@@ -560,9 +572,14 @@ impl Pipeline {
                 "an alert is told"
             );
             telemetry.tell(|| News::Alert(Arc::new(alert.clone())));
-            if self.outlets.alerts.try_send(alert).is_err() {
-                tracing::warn!("the display of warnings is behind: it misses one");
-            }
+            self.show(Shown::Alert(alert));
+        }
+    }
+
+    fn show(&self, change: Shown) {
+        if self.outlets.shown.try_send(change).is_err() {
+            self.telemetry.counters.shown_missed.add(1);
+            tracing::warn!("the display of warnings is behind: it misses one");
         }
     }
 

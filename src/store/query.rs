@@ -86,6 +86,8 @@ pub struct AlertRow {
     pub sent_unix_ms: i64,
     /// Until when it holds, Unix ms.
     pub expires_unix_ms: i64,
+    /// How far these times can be believed, as they were recorded.
+    pub clock: ClockQuality,
     /// The signals that it rests on, JSON object of signal and value.
     pub observed: String,
 }
@@ -241,6 +243,24 @@ impl Store {
             .map_err(Error::Read)
     }
 
+    /// Returns the last warning of each area and hazard, newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`].
+    pub async fn last_warnings(&self) -> Result<Vec<WarningRow>, Error> {
+        let ids: Vec<i64> =
+            sqlx::query_scalar("select max(id) from warning group by area, hazard order by 1 desc")
+                .fetch_all(&self.readers)
+                .await
+                .map_err(Error::Read)?;
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            found.append(&mut self.warnings(Some(id)).await?);
+        }
+        Ok(found)
+    }
+
     /// Returns warnings, newest first: all, or that one.
     ///
     /// # Errors
@@ -276,7 +296,7 @@ impl Store {
 
     async fn alerts(&self, warning: i64) -> Result<Vec<AlertRow>, Error> {
         let rows = sqlx::query(
-            "select alert.*, sent_ms + offset_ms as sent_unix_ms, expires_ms + offset_ms as expires_unix_ms \
+            "select alert.*, sent_ms + offset_ms as sent_unix_ms, expires_ms + offset_ms as expires_unix_ms, boot.quality \
              from alert join turn on turn.id = alert.turn join boot on boot.id = turn.boot \
              where warning = ?1 order by number",
         )
@@ -286,6 +306,7 @@ impl Store {
         .map_err(Error::Read)?;
         rows.iter()
             .map(|row| {
+                let clock: String = get(row, "quality")?;
                 Ok(AlertRow {
                     number: get(row, "number")?,
                     message_type: get(row, "message_type")?,
@@ -295,6 +316,8 @@ impl Store {
                     rule_book: get(row, "rule_book")?,
                     sent_unix_ms: get(row, "sent_unix_ms")?,
                     expires_unix_ms: get(row, "expires_unix_ms")?,
+                    clock: ClockQuality::from_word(&clock)
+                        .ok_or(Error::Damaged { what: "clock quality" })?,
                     observed: get(row, "observed")?,
                 })
             })

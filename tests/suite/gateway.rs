@@ -195,6 +195,17 @@ impl Site {
         client.wait().unwrap().success()
     }
 
+    /// What a client that comes late is shown of an area's hazard.
+    fn shown(&self, what: &str) -> Value {
+        let port = self.mqtt.port().to_string();
+        let client = program("mosquitto_sub")
+            .args(["-p", &port, "-u", village::NODES_USER, "-P", village::NODES_PASSWORD])
+            .args(["-t", &format!("kengele/warnings/{what}"), "-C", "1", "-W", "5"])
+            .output()
+            .unwrap();
+        serde_json::from_slice(&client.stdout).unwrap_or_default()
+    }
+
     pub(crate) fn texts_of(&self, number: &str) -> Vec<String> {
         self.carrier.inbox(number).into_iter().map(|received| received.text).collect()
     }
@@ -246,14 +257,10 @@ async fn a_flood_heard_over_mqtt_buzzes_phones_by_modem_and_by_provider_and_can_
     let status = site.ask(&["status"]);
     assert_eq!(status.pointer("/warnings/0/level").and_then(Value::as_str), Some("danger"));
     // A siren that subscribes late hears the state at once.
-    let port = site.mqtt.port().to_string();
-    let siren = program("mosquitto_sub")
-        .args(["-p", &port, "-u", village::NODES_USER, "-P", village::NODES_PASSWORD])
-        .args(["-t", "kengele/warnings/#", "-C", "1", "-W", "5"])
-        .output()
-        .unwrap();
-    let state: Value = serde_json::from_slice(&siren.stdout).unwrap();
-    assert_eq!(state.get("level").and_then(Value::as_str), Some("danger"));
+    assert_eq!(site.shown("bonde/flood")["level"], "danger");
+    let balance = site.ask(&["balance"]);
+    assert_eq!(balance["provider"]["balance"], "KES 1785.50", "{balance}");
+    assert!(balance["sim"]["error"].as_str().unwrap().contains("no code"), "{balance}");
     let test = site.kengele(&["send-test", "+255700000099", "Jaribio", "--channel", "provider"]);
     assert!(test.contains("queued"), "{test}");
     wait_for("the test text arrives", || !carrier.inbox("+255700000099").is_empty()).await;
@@ -311,10 +318,37 @@ async fn rules_are_reloaded_all_or_nothing_and_open_warnings_stay() {
     assert_eq!(refused.status.code(), Some(2), "{}", String::from_utf8_lossy(&refused.stderr));
     let before = site.ask(&["status"]);
     fs::write(&path, rules.replace("\"2.4 m\"", "\"2.5 m\"")).unwrap();
-    site.kengele(&["reload"]);
+    assert!(!site.kengele(&["reload"]).contains("next start"), "all of it holds at once");
     let after = site.ask(&["status"]);
     assert_ne!(before.get("rule_book"), after.get("rule_book"));
     assert_eq!(before.pointer("/warnings/0/warning"), after.pointer("/warnings/0/warning"));
+    let config = fs::read_to_string(site.file("kengele.toml")).unwrap();
+    let other = config.replace("subscribe = [\"kengele/warnings/#\"]", "");
+    assert_ne!(config, other);
+    fs::write(site.file("kengele.toml"), other).unwrap();
+    let said = site.kengele(&["reload"]);
+    assert!(said.contains("[listener] has changed"), "{said}");
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_shown_of_a_warning_outlives_a_restart_and_says_when_it_has_run_out() {
+    let mut site = Site::new().await;
+    site.start().await;
+    assert!(flood(&site));
+    let open = site.shown("bonde/flood");
+    assert_eq!((&open["status"], &open["level"]), (&"open".into(), &"danger".into()), "{open}");
+    site.kill();
+    // Nothing more is heard of the river, and the hours pass quickly.
+    site.start_at(1200.0).await;
+    let after = site.shown("bonde/flood");
+    assert_eq!(open, after);
+    wait_for("the warning runs out", || site.shown("bonde/flood")["status"] == "expired").await;
+    assert_eq!(site.shown("bonde/flood")["level"], "none");
+    site.stop().await;
+    site.start().await;
+    let after = site.shown("bonde/flood");
+    assert_eq!((&after["status"], &after["level"]), (&"expired".into(), &"none".into()));
     site.stop().await;
 }
 
