@@ -242,6 +242,16 @@ pub(crate) fn flood(site: &Site) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_heard_over_mqtt_buzzes_phones_by_modem_and_by_provider_and_can_be_explained() {
     let mut site = Site::new().await;
+    // A provider that can be asked what is left on the account, beside the one that cannot.
+    let mut config = fs::read_to_string(site.file("kengele.toml")).unwrap();
+    config.push_str(&format!(
+        "\n[sms_provider.spare]\npreset = \"africastalking\"\n\
+         settings = {{ base = \"{}\", username = \"kengele\" }}\n\
+         secret_files = {{ api_key = \"{}\" }}\n",
+        site.provider.base(),
+        site.file("secrets/provider")
+    ));
+    fs::write(site.file("kengele.toml"), config).unwrap();
     site.start().await;
     assert!(flood(&site), "every publication is acknowledged");
     let carrier = site.carrier.clone();
@@ -259,7 +269,8 @@ async fn a_flood_heard_over_mqtt_buzzes_phones_by_modem_and_by_provider_and_can_
     // A siren that subscribes late hears the state at once.
     assert_eq!(site.shown("bonde/flood")["level"], "danger");
     let balance = site.ask(&["balance"]);
-    assert_eq!(balance["provider"]["balance"], "KES 1785.50", "{balance}");
+    assert_eq!(balance["spare"]["balance"], "KES 1785.50", "{balance}");
+    assert!(balance["provider"]["error"].as_str().unwrap().contains("cannot ask"), "{balance}");
     assert!(balance["sim"]["error"].as_str().unwrap().contains("no code"), "{balance}");
     let test = site.kengele(&["send-test", "+255700000099", "Jaribio", "--channel", "provider"]);
     assert!(test.contains("queued"), "{test}");

@@ -117,11 +117,11 @@ impl Gateway {
         let telemetry = Telemetry::new(Clock::new(at, wall, 1.0));
         let (downlinks, downlinks_in) = mpsc::channel(64);
         let (from_memory, _) = mpsc::channel(8);
-        let (alerts, _) = mpsc::channel(8);
+        let (shown, _) = mpsc::channel(8);
         let outlets = Outlets {
             nudge: Arc::new(Notify::new()),
             from_memory,
-            alerts,
+            shown,
             downlinks,
             publishers: BTreeMap::new(),
         };
