@@ -25,7 +25,7 @@ mod storm {
 
 use std::time::Duration;
 use storm::load::{Load, Storm, Told};
-use storm::site::Site;
+use storm::site::{ALARMS, Site};
 
 /// Measured by experience: enough to keep the daemon busy, and few enough that a commit is not one endless batch.
 const WINDOW: usize = 16;
@@ -72,7 +72,7 @@ fn main() {
 }
 
 fn storm_at_full_speed(nodes: usize, length: Duration) {
-    let site = Site::start(nodes);
+    let site = Site::start(nodes, ALARMS);
     let before = site.process().usage();
     let load = Load { nodes, window: WINDOW, rate: None, crossings: 0, length };
     let told: Storm = load.run(site.mqtt, &site.arrivals);
@@ -91,7 +91,7 @@ fn storm_at_full_speed(nodes: usize, length: Duration) {
 
 fn crossings_at(rate: u64, length: Duration) {
     let nodes = 1_000;
-    let site = Site::start(nodes);
+    let site = Site::start(nodes, ALARMS);
     let before = site.process().usage();
     let crossings = usize::try_from(length.as_secs() * 20).unwrap().min(storm::site::ALARMS);
     let load = Load { nodes, window: WINDOW, rate: Some(rate), crossings, length };
@@ -111,7 +111,7 @@ fn crossings_at(rate: u64, length: Duration) {
 }
 
 fn idle() {
-    let site = Site::start(10);
+    let site = Site::start(10, 0);
     let fresh = site.process().usage();
     std::thread::sleep(Duration::from_secs(10));
     let rested = site.process().usage();
@@ -120,7 +120,7 @@ fn idle() {
         rested.resident as f64 / 1e6,
         (rested.cpu - fresh.cpu).as_secs_f64()
     );
-    let site = Site::start(10_000);
+    let site = Site::start(10_000, 0);
     let connections = storm::load::connect(site.mqtt, 10_000);
     println!(
         "resident, {} nodes connected: {:.1} MB",

@@ -35,14 +35,15 @@ pub(crate) fn alarm_name(number: usize) -> String {
 }
 
 impl Site {
-    pub(crate) fn start(nodes: usize) -> Self {
+    /// Starts a gateway for these nodes of a storm, and so many besides whose crossings are warned of.
+    pub(crate) fn start(nodes: usize, alarms: usize) -> Self {
         // Beside the build: a real file system, where /tmp may be memory.
         let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let arrivals: Arrivals = Arc::new(Mutex::new(vec![None; ALARMS]));
         let provider = provider(Arc::clone(&arrivals));
         let mqtt = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let config = folder.path().join("kengele.toml");
-        fs::write(&config, configuration(folder.path(), mqtt, provider, nodes)).unwrap();
+        fs::write(&config, configuration(folder.path(), mqtt, provider, nodes, alarms)).unwrap();
         fs::write(
             folder.path().join("people.csv"),
             "name,number,role,language,areas,consent\nBench,+255700000001,watch,en,*,yes\n",
@@ -102,6 +103,7 @@ pub(crate) fn configuration(
     mqtt: SocketAddr,
     provider: SocketAddr,
     nodes: usize,
+    alarms: usize,
 ) -> String {
     let folder = folder.display();
     let mut text = format!(
@@ -134,7 +136,7 @@ rate = "10000 per s"
 poll_every = "0 s"
 "#
     );
-    let names = (0..nodes).map(node_name).chain((0..ALARMS).map(alarm_name));
+    let names = (0..nodes).map(node_name).chain((0..alarms).map(alarm_name));
     for name in names {
         write!(
             text,
@@ -143,7 +145,7 @@ poll_every = "0 s"
         .unwrap();
     }
     let rules = (0..RULES.min(nodes)).map(|rule| (format!("r{rule}"), format!("n{rule:02}-*")));
-    let alarms = (0..ALARMS).map(|alarm| (format!("a{alarm}"), alarm_name(alarm)));
+    let alarms = (0..alarms).map(|alarm| (format!("a{alarm}"), alarm_name(alarm)));
     for (rule, pattern) in rules.chain(alarms) {
         write!(
             text,

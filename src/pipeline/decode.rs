@@ -256,18 +256,17 @@ impl Decoder {
         payload: &[u8],
         measurements: &mut Vec<Measurement>,
     ) -> Decoded {
-        self.note(node.clone(), topic, payload);
-        if let Some(heard) = self.heard.get_mut(&node) {
+        if let Some(heard) = self.note(node, topic, payload) {
             heard.quantities.extend(measurements.iter().map(|measurement| measurement.quantity));
         }
         measurements.clear();
         Decoded::Undeclared
     }
 
-    /// Lists a node that is heard and not declared.
-    pub(super) fn note(&mut self, node: String, topic: &str, payload: &[u8]) {
+    /// Lists a node that is heard and not declared; `None` when the list is full.
+    pub(super) fn note(&mut self, node: String, topic: &str, payload: &[u8]) -> Option<&mut Heard> {
         if self.heard.len() >= HEARD_MAX && !self.heard.contains_key(&node) {
-            return;
+            return None;
         }
         let sample = payload.get(..SAMPLE_BYTES_MAX).unwrap_or(payload);
         let entry = self.heard.entry(node.clone()).or_insert_with(|| Heard {
@@ -280,5 +279,6 @@ impl Decoder {
         topic.clone_into(&mut entry.topic);
         entry.sample = String::from_utf8_lossy(sample).into_owned();
         entry.count += 1;
+        Some(entry)
     }
 }
