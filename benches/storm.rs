@@ -59,6 +59,10 @@ fn main() {
     }
     if is_wanted("crossings") {
         println!("\n## From a crossing to the channel, 1,000 nodes");
+        let Told { p50, p99, max, count } = storm::limits::flush_alone();
+        println!(
+            "the disk alone, {count} flushes of a page: {p50:.1?}, p99 {p99:.1?}, max {max:.1?}\n"
+        );
         println!("| load | crossings | p50 | p99 | max | CPU-s per 1,000 |");
         println!("|---|---|---|---|---|---|");
         for rate in [1_000, 5_000] {

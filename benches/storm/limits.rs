@@ -1,7 +1,7 @@
 //! What the parts of the daemon can do by themselves: the listener that acknowledges at once, and the store that is
 //! handed full turns.
 
-use super::load::{Load, calm};
+use super::load::{Load, Told, calm};
 use super::site::{Arrivals, configuration};
 use kengele::app::convert;
 use kengele::config::Source;
@@ -15,6 +15,7 @@ use kengele::pipeline::Rules;
 use kengele::source::broker::{Listener, Rights, Settings};
 use kengele::store::{Boot, Store, Turn};
 use kengele::supervise::Tasks;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,6 +79,21 @@ pub(crate) fn database_alone(length: Duration) {
         "SQLite alone, turns of {READINGS} readings, synchronous = FULL: {:.0} readings/s",
         stored as f64 / took.as_secs_f64()
     );
+}
+
+/// One page is written and flushed, again and again: what each of the two flushes between a crossing and the channel takes at
+/// the least.
+pub(crate) fn flush_alone() -> Told {
+    let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut file = std::fs::File::create(folder.path().join("page")).unwrap();
+    let flush = |_| {
+        std::thread::sleep(Duration::from_millis(5));
+        let begin = Instant::now();
+        file.write_all(&[7; 4096]).unwrap();
+        file.sync_data().unwrap();
+        begin.elapsed()
+    };
+    Told::of((0..400).map(flush).collect())
 }
 
 async fn commit(path: &Path, rules: &Rules, length: Duration) -> (usize, Duration) {

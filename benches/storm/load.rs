@@ -32,7 +32,7 @@ pub(crate) struct Storm {
     pub(crate) told: Told,
 }
 
-/// From a crossing's publication to its text at the provider.
+/// How long something took, of `count` times: for a crossing, from its publication to its text at the provider.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Told {
     pub(crate) p50: Duration,
@@ -216,16 +216,18 @@ fn told(arrivals: &Arrivals, crossed: &[Instant]) -> Told {
     while (0..crossed.len()).any(|alarm| arrived(alarm).is_none()) && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(10));
     }
-    let mut waits: Vec<Duration> = crossed
-        .iter()
-        .enumerate()
-        .filter_map(|(alarm, at)| Some(arrived(alarm)?.duration_since(*at)))
-        .collect();
-    waits.sort();
-    // Of n sorted waits, the one that at least so many of a hundred are no longer than.
-    let quantile = |percent: usize| {
-        let place = (waits.len() * percent).div_ceil(100);
-        waits.get(place.saturating_sub(1)).copied().unwrap_or_default()
-    };
-    Told { p50: quantile(50), p99: quantile(99), max: quantile(100), count: waits.len() }
+    let waited = |(alarm, at): (usize, &Instant)| Some(arrived(alarm)?.duration_since(*at));
+    Told::of(crossed.iter().enumerate().filter_map(waited).collect())
+}
+
+impl Told {
+    pub(crate) fn of(mut waits: Vec<Duration>) -> Self {
+        waits.sort();
+        // Of n sorted waits, the one that at least so many of a hundred are no longer than.
+        let quantile = |percent: usize| {
+            let place = (waits.len() * percent).div_ceil(100);
+            waits.get(place.saturating_sub(1)).copied().unwrap_or_default()
+        };
+        Self { p50: quantile(50), p99: quantile(99), max: quantile(100), count: waits.len() }
+    }
 }
