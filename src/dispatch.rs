@@ -3,18 +3,18 @@
 
 use crate::domain::message::{DeliveryId, NetworkReceipt, Priority, Submission, Submitted};
 use crate::domain::outbox::{
-    AttemptId, Begin, Change, Claim, Delivery, DeliveryState, Outbox, Settings,
+    AttemptId, Begin, BootId, Change, Claim, Delivery, DeliveryState, Outbox, Settings, Stored,
 };
 use crate::domain::recipient::RecipientId;
 use crate::domain::time::Timestamp;
-use crate::store::{self, NewDelivery, Store};
+use crate::store::{NewDelivery, Store};
 use crate::supervise::Stop;
 use crate::telemetry::{News, Telemetry};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use thiserror::Error;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -26,14 +26,6 @@ const DISK_RETRY: Duration = Duration::from_secs(2);
 const DOWN_WAIT: Duration = Duration::from_mins(1);
 /// Rows that wait in memory for a disk that fails.
 const UNSAVED_MAX: usize = 65_536;
-
-/// Why the dispatcher ended.
-#[derive(Debug, Error)]
-pub enum Error {
-    /// What the last run left could not be read.
-    #[error("cannot read the outbox")]
-    Start(#[source] store::Error),
-}
 
 /// A way out.
 #[derive(Clone, Debug)]
@@ -108,20 +100,17 @@ enum Record {
 }
 
 impl Dispatch {
-    /// Makes a reconciler that starts where the last run ended.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Start`].
-    pub async fn new(
+    /// Makes a reconciler that starts with what the last run has left.
+    #[must_use]
+    pub fn new(
         settings: Settings,
+        (stored, boot): (Stored, BootId),
         store: Store,
         lanes: Vec<Lane>,
         telemetry: Telemetry,
         nudge: Arc<Notify>,
-    ) -> Result<Self, Error> {
+    ) -> Self {
         let now = telemetry.clock.now();
-        let (stored, boot) = store.outbox_start(now).await.map_err(Error::Start)?;
         let last_seen = stored.deliveries.iter().map(|d| d.id.0).max().unwrap_or(0);
         let (outbox, changes) = Outbox::recover(settings, stored, boot, now);
         let mut dispatch = Self {
@@ -138,7 +127,7 @@ impl Dispatch {
             out: JoinSet::new(),
         };
         dispatch.note(changes);
-        Ok(dispatch)
+        dispatch
     }
 
     /// Runs until it is told to stop.
@@ -151,7 +140,7 @@ impl Dispatch {
         mut from_memory: mpsc::Receiver<NewDelivery>,
         mut words: mpsc::Receiver<Word>,
         mut stop: Stop,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Infallible> {
         let nudge = Arc::clone(&self.nudge);
         let clock = self.telemetry.clock.clone();
         while !stop.is_given() {

@@ -5,18 +5,19 @@ pub mod control;
 mod answer;
 pub mod convert;
 mod display;
+mod inspection;
 mod lanes;
 mod nodes;
+mod opening;
 pub mod radio;
 
 use crate::channel::http_sms::HttpSms;
 use crate::channel::modem;
 use crate::config::{Config, Loaded};
 use crate::dispatch::{Dispatch, Word};
-use crate::domain::engine::Engine;
 use crate::domain::frame::Envelope;
 use crate::domain::radio::Downlink;
-use crate::domain::time::{Timestamp, WallClock};
+use crate::domain::time::WallClock;
 use crate::pipeline::{Command, Outlets, Pipeline, Publisher, Rules};
 use crate::source::semtech_udp::{self, Forwarders};
 use crate::source::{broker, lora, mqtt as brokers};
@@ -25,12 +26,14 @@ use crate::supervise::{Stop, Tasks};
 use crate::telemetry::{Clock, Telemetry};
 use anyhow::Context;
 use display::Display;
+use inspection::Inspection;
+use opening::{Opened, Past};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -87,6 +90,7 @@ pub struct Hands {
     words: mpsc::Sender<Word>,
     store: Store,
     telemetry: Telemetry,
+    inspection: Inspection,
     health: Arc<BTreeMap<String, watch::Receiver<modem::Health>>>,
     modems: Arc<BTreeMap<String, mpsc::Sender<modem::Request>>>,
     providers: Arc<BTreeMap<String, Arc<HttpSms>>>,
@@ -117,15 +121,10 @@ impl Gateway {
         let data = &config.gateway.data;
         make_data_folder(data)?;
         let lock = lock(data)?;
-        let path = open_path(data);
-        let (store, writer_task) = open_store(&path).await?;
-        let mut writer = Tasks::default();
-        writer.spawn("store", writer_task.run());
-        let (telemetry, gap) = begin(&store, options).await?;
         let rules = convert::rules_with_keys(loaded)?;
-        let engine = bring_back(&store, &rules, telemetry.clock.now()).await?;
-        let people = store.recipients().await?;
-        let radio_states = store.radio_states().await?;
+        let opened = opening::open(&data.join(DATABASE), &rules, options).await?;
+        let Opened { store, writer, past } = opened;
+        let Past { telemetry, gap, engine, people, radio_states, outbox, warnings } = past;
 
         let mut tasks = Tasks::default();
         let (frames, frames_in) = mpsc::channel(FRAMES_MAX);
@@ -141,10 +140,15 @@ impl Gateway {
 
         let lanes =
             lanes::start(config, &telemetry.clock, options.speed, &words, &mut tasks).await?;
-        let outbox = convert::outbox(config, &lanes.all);
-        let dispatch =
-            Dispatch::new(outbox, store.clone(), lanes.all, telemetry.clone(), Arc::clone(&nudge))
-                .await?;
+        let settings = convert::outbox(config, &lanes.all);
+        let dispatch = Dispatch::new(
+            settings,
+            outbox,
+            store.clone(),
+            lanes.all,
+            telemetry.clone(),
+            Arc::clone(&nudge),
+        );
         tasks.spawn("dispatch", dispatch.run(from_memory_in, words_in, tasks.stop_signal()));
 
         let before = engine.book().version.clone();
@@ -179,6 +183,7 @@ impl Gateway {
             words,
             store: store.clone(),
             telemetry: telemetry.clone(),
+            inspection: Inspection::default(),
             health: Arc::new(lanes.health),
             modems: Arc::new(lanes.modems),
             providers: Arc::new(lanes.providers),
@@ -189,8 +194,7 @@ impl Gateway {
             config: Arc::new(std::sync::Mutex::new(Arc::new(config.clone()))),
             nudge,
         };
-        let recorded = store.last_warnings().await?;
-        let display = Display::new(listener, telemetry.clock.clone(), &recorded);
+        let display = Display::new(listener, telemetry.clock.clone(), &warnings);
         tasks.spawn("display", display.run(shown_in));
         // A clock that runs too fast has no calendar to be put right by.
         if options.wall.is_none() && options.speed <= 1.0 {
@@ -199,6 +203,7 @@ impl Gateway {
                 watch_clock(telemetry.clock.clone(), store.clone(), tasks.stop_signal()),
             );
         }
+        tasks.spawn("inspection", hands.inspection.clone().run(store.clone(), tasks.stop_signal()));
         let control = control::Control::bind(&config.gateway.socket, hands.clone())?;
         tasks.spawn("control", control.run(tasks.stop_signal()));
         // The pipeline ends when every source has: this one never does.
@@ -385,94 +390,6 @@ fn lock(data: &Path) -> anyhow::Result<File> {
         }
         Err(TryLockError::Error(error)) => {
             Err(error).with_context(|| format!("cannot lock {}", path.display()))
-        }
-    }
-}
-
-fn open_path(data: &Path) -> PathBuf {
-    data.join(DATABASE)
-}
-
-/// Opens the database. One that is damaged is put aside, whole, and a fresh one begun: the next flood does not wait.
-async fn open_store(path: &Path) -> anyhow::Result<(Store, crate::store::Writer)> {
-    match Store::open(path).await {
-        Ok(opened) => Ok(opened),
-        Err(error) if path.exists() && error.is_damage() => {
-            let unix_ms = clock::Clocks::read().unix_ms;
-            let aside = path.with_extension(format!("damaged-{unix_ms}"));
-            tracing::error!(
-                error = %crate::supervise::chain(&error),
-                aside = %aside.display(),
-                "the database is damaged: it is put aside and a fresh one is begun; recipients must be imported again"
-            );
-            std::fs::rename(path, &aside).context("cannot put the damaged database aside")?;
-            for tail in ["-wal", "-shm"] {
-                let mut from = path.as_os_str().to_owned();
-                from.push(tail);
-                let mut to = aside.as_os_str().to_owned();
-                to.push(tail);
-                if Path::new(&from).exists() {
-                    std::fs::rename(&from, &to).context("cannot put the damaged database aside")?;
-                }
-            }
-            Ok(Store::open(path).await?)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Begins a run on record, and sets its clock going.
-async fn begin(store: &Store, options: &Options) -> anyhow::Result<(Telemetry, clock::Gap)> {
-    let last = store.last_run().await?;
-    let (mut boot, gap) = clock::go_on(last.as_ref(), &clock::Clocks::read());
-    if let Some(wall) = options.wall {
-        boot.wall = wall;
-    }
-    let clock = Clock::new(boot.at, boot.wall, options.speed);
-    store.begin(boot).await?;
-    Ok((Telemetry::new(clock), gap))
-}
-
-/// Brings the engine to where the last run ended: under the rule book that was in force then.
-async fn bring_back(store: &Store, rules: &Rules, now: Timestamp) -> anyhow::Result<Engine> {
-    let snapshot = store.snapshot().await?;
-    let Some(snapshot) = snapshot else {
-        store.declare(Arc::clone(&rules.book), rules.sources.clone()).await?;
-        let mut engine = Engine::new(&rules.book, now);
-        let replayed = store.replay(&mut engine, 0).await?;
-        if replayed > 0 {
-            tracing::info!(replayed, "the engine was brought back without a snapshot");
-        }
-        return Ok(engine);
-    };
-    let written = store
-        .rule_book(&snapshot.rule_book)
-        .await?
-        .context("the rule book of the last run is not on record")?;
-    let sources = convert::sources(&written)?;
-    let old = convert::parse(&sources).map_err(|faults| {
-        anyhow::anyhow!(
-            "the rule book of the last run is not understood any more: {} faults",
-            faults.len()
-        )
-    });
-    let restored = old.and_then(|old| {
-        let book = old.config.rules;
-        Engine::restore(&book, &snapshot.state)
-            .context("the engine's state is not understood")
-            .map(|e| (e, book))
-    });
-    match restored {
-        Ok((mut engine, book)) => {
-            store.declare(Arc::clone(&book), written).await?;
-            let replayed = store.replay(&mut engine, snapshot.turn).await?;
-            tracing::info!(replayed, "the engine stands where it stood");
-            Ok(engine)
-        }
-        Err(error) => {
-            tracing::warn!(error = %error, "starting without the engine's earlier state");
-            store.declare(Arc::clone(&rules.book), rules.sources.clone()).await?;
-            Ok(Engine::new(&rules.book, now))
         }
     }
 }

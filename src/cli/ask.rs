@@ -81,6 +81,14 @@ pub(crate) fn status(config: &Path, style: Style) -> Result<(), Failure> {
             &style.paint("1;31", "THE DISK FAILS: going on from memory, nothing is acknowledged"),
         );
     }
+    for fault in rows(status.get("disk").unwrap_or(&Value::Null), "faults") {
+        print::line(
+            &style.paint(
+                "1;31",
+                &format!("THE DATABASE IS DAMAGED: {}", fault.as_str().unwrap_or("")),
+            ),
+        );
+    }
     let open: Vec<&Value> = rows(&status, "warnings").collect();
     print::line(&if open.is_empty() {
         "no open warnings".to_owned()

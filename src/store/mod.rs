@@ -7,12 +7,14 @@
 mod outbox;
 mod people;
 mod query;
+mod salvage;
 mod turn;
 mod writer;
 
 pub use outbox::NewDelivery;
 pub use people::{Added, NewRecipient};
 pub use query::{AlertRow, ReadingRow, ReadingsWanted, WarningRow};
+pub use salvage::Salvaged;
 pub use turn::{Kind, Turn, Undecoded};
 pub use writer::Writer;
 

@@ -2,6 +2,7 @@
 
 use super::Error;
 use crate::domain::recipient::{PhoneNumber, Recipient, RecipientId, Role};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection, SqlitePool};
 
 /// Someone to add, or to change if their number is known.
@@ -19,6 +20,13 @@ pub struct NewRecipient {
     pub areas: Vec<String>,
     /// Whether they have agreed to be told.
     pub consent: bool,
+}
+
+impl From<Recipient> for NewRecipient {
+    fn from(person: Recipient) -> Self {
+        let Recipient { id: _, name, number, role, language, areas, consent } = person;
+        Self { name, number, role, language, areas, consent }
+    }
 }
 
 /// What adding came to.
@@ -83,20 +91,20 @@ pub(super) async fn all(readers: &SqlitePool) -> Result<Vec<Recipient>, Error> {
     .fetch_all(readers)
     .await
     .map_err(Error::Read)?;
-    rows.iter()
-        .map(|row| {
-            let number: String = row.try_get("number").map_err(Error::Read)?;
-            let areas: String = row.try_get("areas").map_err(Error::Read)?;
-            Ok(Recipient {
-                id: RecipientId(row.try_get("id").map_err(Error::Read)?),
-                name: row.try_get("name").map_err(Error::Read)?,
-                number: PhoneNumber::parse(&number)
-                    .map_err(|_| Error::Damaged { what: "telephone number" })?,
-                role: Role(row.try_get("role").map_err(Error::Read)?),
-                language: row.try_get("language").map_err(Error::Read)?,
-                areas: areas.split_whitespace().map(str::to_owned).collect(),
-                consent: row.try_get("consent").map_err(Error::Read)?,
-            })
-        })
-        .collect()
+    rows.iter().map(recipient).collect()
+}
+
+pub(super) fn recipient(row: &SqliteRow) -> Result<Recipient, Error> {
+    let number: String = row.try_get("number").map_err(Error::Read)?;
+    let areas: String = row.try_get("areas").map_err(Error::Read)?;
+    Ok(Recipient {
+        id: RecipientId(row.try_get("id").map_err(Error::Read)?),
+        name: row.try_get("name").map_err(Error::Read)?,
+        number: PhoneNumber::parse(&number)
+            .map_err(|_| Error::Damaged { what: "telephone number" })?,
+        role: Role(row.try_get("role").map_err(Error::Read)?),
+        language: row.try_get("language").map_err(Error::Read)?,
+        areas: areas.split_whitespace().map(str::to_owned).collect(),
+        consent: row.try_get("consent").map_err(Error::Read)?,
+    })
 }

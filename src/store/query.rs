@@ -8,8 +8,8 @@ use crate::domain::quantity::Quantity;
 use crate::domain::reading::{Measurement, Quality};
 use crate::domain::rule::{NodeIndex, RuleBook};
 use crate::domain::time::{ClockQuality, Timestamp, WallClock};
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqlitePool};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -92,33 +92,56 @@ pub struct AlertRow {
     pub observed: String,
 }
 
+pub(super) async fn last_run(readers: &SqlitePool) -> Result<Option<LastRun>, Error> {
+    let row = sqlx::query(
+        "select kernel, at_ms - uptime_ms as line_minus_uptime_ms, offset_ms, quality, \
+         max(at_ms, coalesce((select at_ms from turn order by id desc limit 1), at_ms)) as until_ms \
+         from boot order by id desc limit 1",
+    )
+    .fetch_optional(readers)
+    .await
+    .map_err(Error::Read)?;
+    row.map(|row| {
+        let quality: String = get(&row, "quality")?;
+        let quality =
+            ClockQuality::from_word(&quality).ok_or(Error::Damaged { what: "clock quality" })?;
+        Ok(LastRun {
+            kernel: get(&row, "kernel")?,
+            line_minus_uptime_ms: get(&row, "line_minus_uptime_ms")?,
+            until: Timestamp::from_millis(get(&row, "until_ms")?),
+            wall: WallClock { offset_ms: get(&row, "offset_ms")?, quality },
+        })
+    })
+    .transpose()
+}
+
 impl Store {
+    /// Looks through the whole file, while the writer goes on. Returns what is wrong with it, in SQLite's words and at most
+    /// eight of them; nothing where it is whole.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`] when the file cannot be read.
+    pub async fn faults(&self) -> Result<Vec<String>, Error> {
+        // All but the agreement of indexes with their tables, which takes many times as long: <https://sqlite.org/pragma.html>.
+        let told = sqlx::query_scalar("pragma quick_check(8)").fetch_all(&self.readers).await;
+        match told {
+            Ok(told) => Ok(told.into_iter().filter(|line: &String| line != "ok").collect()),
+            Err(source) => {
+                let words = source.to_string();
+                let error = Error::Read(source);
+                if error.is_damage() { Ok(vec![words]) } else { Err(error) }
+            }
+        }
+    }
+
     /// Returns what is known of the last run, if there was one.
     ///
     /// # Errors
     ///
     /// [`Error::Read`].
     pub async fn last_run(&self) -> Result<Option<LastRun>, Error> {
-        let row = sqlx::query(
-            "select kernel, at_ms - uptime_ms as line_minus_uptime_ms, offset_ms, quality, \
-             max(at_ms, coalesce((select at_ms from turn order by id desc limit 1), at_ms)) as until_ms \
-             from boot order by id desc limit 1",
-        )
-        .fetch_optional(&self.readers)
-        .await
-        .map_err(Error::Read)?;
-        row.map(|row| {
-            let quality: String = get(&row, "quality")?;
-            let quality = ClockQuality::from_word(&quality)
-                .ok_or(Error::Damaged { what: "clock quality" })?;
-            Ok(LastRun {
-                kernel: get(&row, "kernel")?,
-                line_minus_uptime_ms: get(&row, "line_minus_uptime_ms")?,
-                until: Timestamp::from_millis(get(&row, "until_ms")?),
-                wall: WallClock { offset_ms: get(&row, "offset_ms")?, quality },
-            })
-        })
-        .transpose()
+        last_run(&self.readers).await
     }
 
     /// Returns the engine's state as it was last kept.
@@ -165,15 +188,19 @@ impl Store {
         let places = places(engine.book());
         let (mut turn, mut reading, mut count) = (after, 0i64, 0u64);
         let mut dropped: Vec<Effect> = Vec::new();
+        // Years of readings lie before this one: none of them is looked at.
+        let before = self.last_reading_until(after).await?;
         loop {
             let rows = sqlx::query(
-                "select turn.id as turn, at_ms, down_ms, reading.id as reading, node, quantity, stamp, value \
-                 from turn left join reading on reading.turn = turn.id left join series on series.id = reading.series \
-                 where turn.id > ?1 or turn.id = ?1 and reading.id > ?2 order by turn.id, reading.id limit ?3",
+                "with late as materialized (select * from reading where id > ?4) \
+                 select turn.id as turn, at_ms, down_ms, late.id as reading, node, quantity, stamp, value \
+                 from turn left join late on late.turn = turn.id left join series on series.id = late.series \
+                 where turn.id > ?1 or turn.id = ?1 and late.id > ?2 order by turn.id, late.id limit ?3",
             )
             .bind(turn)
             .bind(reading)
             .bind(PAGE_ROWS)
+            .bind(before.max(reading))
             .fetch_all(&self.readers)
             .await
             .map_err(Error::Read)?;
@@ -202,6 +229,31 @@ impl Store {
                 return Ok(count);
             }
         }
+    }
+
+    /// Returns the number of the last reading that turns up to this one have: readings are numbered in the order of their
+    /// turns, and have no index by them.
+    async fn last_reading_until(&self, turn: i64) -> Result<i64, Error> {
+        let last = "select coalesce(max(id), 0) from reading";
+        let mut high: i64 =
+            sqlx::query_scalar(last).fetch_one(&self.readers).await.map_err(Error::Read)?;
+        let mut low = 0;
+        while low < high {
+            let middle = high - (high - low) / 2;
+            let of: Option<i64> = sqlx::query_scalar(
+                "select turn from reading where id <= ?1 order by id desc limit 1",
+            )
+            .bind(middle)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(Error::Read)?;
+            if of.is_none_or(|of| of <= turn) {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        Ok(low)
     }
 
     /// Returns stored readings, oldest first.

@@ -99,6 +99,17 @@ impl Site {
         self.folder.path().join("data/kengele.db")
     }
 
+    /// Overwrites the first page of a table's rows.
+    fn spoil(&self, table: &str) {
+        let page = format!(
+            "select (pageno - 1) * 4096 from dbstat where name = '{table}' and pagetype = 'leaf' limit 1"
+        );
+        let told = program("sqlite3").arg(self.database()).arg(page).output().unwrap();
+        let offset: u64 = String::from_utf8(told.stdout).unwrap().trim().parse().unwrap();
+        let file = fs::OpenOptions::new().write(true).open(self.database()).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &[0xa5; 4096], offset).unwrap();
+    }
+
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kengele"));
         command.arg("--config").arg(self.file("kengele.toml"));
@@ -509,6 +520,47 @@ async fn a_damaged_database_is_put_aside_and_warning_goes_on() {
         .unwrap()
         .any(|entry| entry.unwrap().file_name().to_string_lossy().contains("damaged"));
     assert!(aside);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_that_no_start_needs_is_found_by_a_look_through_the_file() {
+    let mut site = Site::new().await;
+    site.start().await;
+    assert!(flood(&site));
+    wait_for("the whole file is looked through", || {
+        site.ask(&["status"])["disk"]["checked"] == true
+    })
+    .await;
+    assert_eq!(site.ask(&["status"])["disk"]["faults"], serde_json::json!([]));
+    site.stop().await;
+    site.spoil("undecoded");
+    site.start().await;
+    wait_for("the damage is found", || {
+        site.ask(&["status"]).pointer("/disk/faults/0").is_some_and(Value::is_string)
+    })
+    .await;
+    assert!(site.kengele(&["status"]).contains("THE DATABASE IS DAMAGED"));
+    assert!(site.log().contains("the database is damaged: "), "{}", site.log());
+    assert!(flood(&site), "what comes now is stored");
+    assert_eq!(site.ask(&["status"]).pointer("/disk/works"), Some(&Value::Bool(true)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn out_of_a_damaged_database_come_those_who_are_to_be_told() {
+    let mut site = Site::new().await;
+    site.start().await;
+    assert!(flood(&site));
+    let carrier = site.carrier.clone();
+    let told = || carrier.inbox(AMINA).iter().filter(|text| text.text.contains("HATARI")).count();
+    wait_for("Amina reads of danger", || told() == 1).await;
+    let people = site.kengele(&["people", "export"]);
+    site.stop().await;
+    site.spoil("warning");
+    site.start().await;
+    assert!(site.log().contains("put aside"), "{}", site.log());
+    assert_eq!(site.kengele(&["people", "export"]), people);
+    assert!(flood(&site), "what comes now is stored");
+    wait_for("Amina reads of danger again: nobody knows that she has", || told() == 2).await;
 }
 
 /// How often the program is killed: few in the suite, many in a campaign of its own (`KENGELE_KILLS=100`).
