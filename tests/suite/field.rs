@@ -103,8 +103,7 @@ async fn field_nodes_are_added_heard_answered_rekeyed_and_swapped_and_a_siren_so
     record.stdin.as_mut().unwrap().write_all(b"mwembe\n").unwrap();
     let heard = || fs::read_to_string(&walk).unwrap_or_default();
     wait_for("two frames from under the tree", || {
-        heard().lines().filter(|line| line.contains("mwembe") && !line.ends_with(",,,,")).count()
-            >= 2
+        heard().lines().filter(|line| line.contains("mwembe") && line.ends_with(gauge)).count() >= 2
     })
     .await;
     let pid = Pid::from_raw(i32::try_from(record.id()).unwrap());
