@@ -34,7 +34,7 @@ pub(super) fn semtech_udp(root: &Section<'_>, faults: &Faults<'_>) -> Option<Sem
         listen: section.opt("listen")?,
         gateways,
         power_dbm: section.small("power_dbm"),
-        airtime_per_hour: section.get("airtime_per_hour"),
+        airtime_per_hour: section.opt("airtime_per_hour"),
     })
 }
 

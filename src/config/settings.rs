@@ -320,10 +320,10 @@ pub struct SemtechUdp {
     pub listen: SocketAddr,
     /// EUIs of the gateways that are listened to.
     pub gateways: Vec<u64>,
-    /// Power of downlinks, dBm.
+    /// Power of downlinks, dBm; less where the plan allows less.
     pub power_dbm: u8,
-    /// Most airtime of downlinks of one gateway in an hour.
-    pub airtime_per_hour: Duration,
+    /// Most airtime of downlinks of one gateway in an hour, where it is to be less than the plan allows.
+    pub airtime_per_hour: Option<Duration>,
 }
 
 /// `[lorawan]`.
