@@ -152,12 +152,35 @@ pub(crate) fn status(config: &Path, style: Style) -> Result<(), Failure> {
 
 /// Shows what the radio heard and refused, where there is one.
 fn radio(status: &Value) {
-    let Some(forwarders) = status.pointer("/radio/packet_forwarders").filter(|f| f.is_object())
-    else {
-        return;
-    };
+    let of = |key: &str| status.pointer(key).filter(|radio| radio.is_object());
+    if let Some(own) = of("/radio/own") {
+        let share = |key: &str| own.get(key).and_then(Value::as_f64);
+        let airtime = match (share("airtime_percent"), share("airtime_allowed_percent")) {
+            (Some(sent), Some(allowed)) => {
+                format!(", {sent:.2} of {allowed} % of the last hour on the air")
+            }
+            (_, _) => String::new(),
+        };
+        print::line(&format!(
+            "own radio {}: {}, {} damaged, {} sent{airtime}",
+            text(own, "state"),
+            print::count(number(own, "frames"), "frame"),
+            number(own, "damaged"),
+            number(own, "sent")
+        ));
+    }
+    if let Some(forwarders) = of("/radio/packet_forwarders") {
+        packet_forwarders(forwarders);
+    }
+    let refused = status.pointer("/radio/refused").and_then(Value::as_object);
+    for (reason, count) in refused.into_iter().flatten() {
+        print::line(&format!("  {count} refused: {reason}"));
+    }
+}
+
+fn packet_forwarders(forwarders: &Value) {
     print::line(&format!(
-        "radio: {}, {}, {}",
+        "packet forwarders: {}, {}, {}",
         print::count(number(forwarders, "frames"), "frame"),
         print::count(number(forwarders, "downlinks"), "downlink"),
         print::count(number(forwarders, "refused"), "refused datagram")
@@ -173,10 +196,6 @@ fn radio(status: &Value) {
             ", nothing can be sent by it"
         };
         print::line(&format!("  gateway {}: {heard}{way}", text(gateway, "gateway")));
-    }
-    let refused = status.pointer("/radio/refused").and_then(Value::as_object);
-    for (reason, count) in refused.into_iter().flatten() {
-        print::line(&format!("  {count} refused: {reason}"));
     }
 }
 
