@@ -11,12 +11,14 @@ use kengele::config::Config;
 use kengele::domain::outbox::Delivery;
 use kengele::domain::time::{ClockQuality, Timestamp, WallClock};
 use kengele::domain::warning::{Alert, MessageType};
+use kengele::sim::air::Conditions;
 use kengele::sim::carrier::Carrier;
 use kengele::sim::field::Seen;
 use kengele::sim::modem::{Personality, Settings as ModemSettings, VirtualModem};
 use kengele::sim::node::{self, Target, Witness};
 use kengele::sim::provider::{Plan, VirtualProvider};
 use kengele::sim::scenario::Scenario;
+use kengele::sim::village::farms::Farms;
 use kengele::sim::village::{self, Places};
 use kengele::sim::world::{BEGINS_UNIX_S, World};
 use kengele::telemetry::{Clock, News};
@@ -108,10 +110,10 @@ async fn play(demo: &Demo, folder: &Path, style: Style) -> anyhow::Result<()> {
     let mqtt = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let socket = folder.join("radio.sock");
     // Nobody waits for acknowledgements: in this hurry the windows of nodes are missed.
-    let radio = Some(village::Radio { socket: &socket, confirms: false });
+    let radio = Some(village::Radio { socket: &socket, confirms: false, farms: Farms::default() });
     let places = Places { folder, mqtt, modem: modem.path(), provider: &provider.base(), radio };
     write_files(folder, &places)?;
-    let mut field = Field::open(&socket, demo.seed, speed)?;
+    let mut field = Field::open(&socket, demo.seed, speed, Conditions::default())?;
     let path = folder.join("kengele.toml");
     let loaded = convert::load(&path).map_err(|faults| {
         anyhow::anyhow!(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
@@ -126,7 +128,8 @@ async fn play(demo: &Demo, folder: &Path, style: Style) -> anyhow::Result<()> {
         let command = NodeCommand::Add;
         let added = hands.answer(Question::Node { name: name.to_owned(), command }).await?;
         let code = added.get("code").and_then(Value::as_str).unwrap_or_default();
-        let node = village::field_node(name, code, demo.seed, demo.scenario, false);
+        let node =
+            village::field_node(name, code, demo.seed, demo.scenario, false, Farms::default());
         if let Some(node) = node {
             field.add(node);
         }
