@@ -3,7 +3,7 @@
 use crate::domain::frame::{Frame, Origin};
 use crate::domain::node::Node;
 use crate::domain::quantity::Quantity;
-use crate::domain::reading::Measurement;
+use crate::domain::reading::{Measurement, Stamp};
 use crate::domain::rule::{NodeIndex, RuleBook};
 use crate::wire::network_server::{Event, Fate, Server};
 use crate::wire::payload::{About, DecodeError, PayloadMap};
@@ -116,15 +116,16 @@ struct Told {
 }
 
 impl Route {
-    /// Reads a payload into `measurements`.
+    /// Reads a payload into `measurements`; it came at a Unix time, if that is known.
     fn read(
         &self,
         payload: &[u8],
         quantity: Option<&str>,
+        unix_ms: Option<i64>,
         measurements: &mut Vec<Measurement>,
     ) -> Result<Said, DecodeError> {
         let Some(server) = self.server else {
-            let about = About { quantity, port: None };
+            let about = About { quantity, port: None, unix_ms };
             let bytes = text::decode(self.encoding, payload)?;
             let troubles = self.map.decode(&bytes, about, measurements)?;
             return Ok(Said::Told(Told { node: None, troubles, battery_level: None }));
@@ -137,7 +138,11 @@ impl Route {
             }
             Event::Downlink { id, fate } => return Ok(Said::Downlink(id, fate)),
         };
-        let about = About { quantity, port: Some(uplink.port) };
+        let heard_ms = match uplink.stamp {
+            Some(Stamp::Unix(ms)) => Some(ms),
+            Some(Stamp::Age(_)) | None => unix_ms,
+        };
+        let about = About { quantity, port: Some(uplink.port), unix_ms: heard_ms };
         let troubles = match (&uplink.object, &self.codec) {
             (Some(object), _) => self.map.decode(object.get().as_bytes(), about, measurements)?,
             (None, Some(codec)) => codec.decode(&uplink.payload, about, measurements)?,
@@ -179,8 +184,14 @@ impl Decoder {
         self.heard.values()
     }
 
-    /// Reads a frame into `measurements`, which it empties first.
-    pub fn decode(&mut self, frame: &Frame, measurements: &mut Vec<Measurement>) -> Decoded {
+    /// Reads a frame into `measurements`, which it empties first. It came at a Unix time in milliseconds, if the calendar
+    /// is set.
+    pub fn decode(
+        &mut self,
+        frame: &Frame,
+        unix_ms: Option<i64>,
+        measurements: &mut Vec<Measurement>,
+    ) -> Decoded {
         measurements.clear();
         let Origin::Mqtt { link, topic, .. } = &frame.origin else { return Decoded::NoTemplate };
         let key = (Arc::clone(link), Arc::clone(topic));
@@ -201,7 +212,8 @@ impl Decoder {
             let name = meaning.name.clone();
             return self.undeclared(name, topic, &frame.payload);
         }
-        let told = match route.read(&frame.payload, meaning.quantity.as_deref(), measurements) {
+        let quantity = meaning.quantity.as_deref();
+        let told = match route.read(&frame.payload, quantity, unix_ms, measurements) {
             Ok(Said::Told(told)) => told,
             Ok(Said::Downlink(id, fate)) => {
                 let downlink = |node| Decoded::Downlink { node, id, fate };

@@ -341,7 +341,10 @@ impl Pipeline {
         let Envelope { frame, receipt } = envelope;
         let sender = frame.origin.sender();
         let decoded = match &frame.origin {
-            Origin::Mqtt { .. } => self.decoder.decode(&frame, measurements),
+            Origin::Mqtt { .. } => {
+                let unix_ms = self.telemetry.clock.calendar_ms(round.turn.at);
+                self.decoder.decode(&frame, unix_ms, measurements)
+            }
             Origin::Radio(hearing) => {
                 measurements.clear();
                 let phy = &frame.payload;

@@ -53,6 +53,8 @@ pub struct About<'a> {
     pub quantity: Option<&'a str>,
     /// The port on which a radio node sent it.
     pub port: Option<u8>,
+    /// When it came, Unix time in milliseconds, if the calendar is set.
+    pub unix_ms: Option<i64>,
 }
 
 /// One value of a payload.
@@ -223,7 +225,7 @@ impl PayloadMap {
                 self.binary(slots, payload, about.port, &mut found);
                 Ok(())
             }
-            Format::JavaScript(script) => self.javascript(script, payload, about.port, &mut found),
+            Format::JavaScript(script) => self.javascript(script, payload, about, &mut found),
         };
         let troubles = found.troubles;
         if let Err(error) = read {
@@ -289,10 +291,11 @@ impl PayloadMap {
         &self,
         script: &Script,
         payload: &[u8],
-        port: Option<u8>,
+        about: About<'_>,
         found: &mut Found<'_>,
     ) -> Result<(), DecodeError> {
-        let decoded = script.decode(payload, port).map_err(DecodeError::Script)?;
+        let decoded = script.decode(payload, about.port, about.unix_ms);
+        let decoded = decoded.map_err(DecodeError::Script)?;
         for warning in decoded.warnings {
             found.trouble(warning);
         }
@@ -396,7 +399,7 @@ mod tests {
     }
 
     fn called(name: &str) -> About<'_> {
-        About { quantity: Some(name), port: None }
+        About { quantity: Some(name), ..About::default() }
     }
 
     fn read(
