@@ -146,6 +146,7 @@ pub(crate) fn status(config: &Path, style: Style) -> Result<(), Failure> {
         number(&outbox, "budget_per_day"),
         if cost.is_empty() { String::new() } else { format!(", about {cost}") }
     ));
+    undecoded(&status);
     heard_but_not_declared(&status);
     Ok(())
 }
@@ -177,6 +178,14 @@ fn radio(status: &Value) {
     let refused = status.pointer("/radio/refused").and_then(Value::as_object);
     for (reason, count) in refused.into_iter().flatten() {
         print::line(&format!("  {count} refused: {reason}"));
+    }
+}
+
+/// Shows why frames could not be read, where there are any.
+fn undecoded(status: &Value) {
+    let reasons = status.get("undecoded").and_then(Value::as_object);
+    for (reason, count) in reasons.into_iter().flatten() {
+        print::line(&format!("{count} not read: {reason}"));
     }
 }
 

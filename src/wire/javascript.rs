@@ -85,6 +85,9 @@ pub enum Fault {
     /// It wants too much memory.
     #[error("the script wants more than {} MiB", MEMORY_MAX >> 20)]
     Memory,
+    /// It calls too deeply.
+    #[error("the script calls deeper than {} KiB of stack", STACK_MAX >> 10)]
+    Stack,
     /// It throws.
     #[error("the script throws: {0}")]
     Throws(String),
@@ -103,6 +106,24 @@ pub enum Fault {
     /// The engine does not begin.
     #[error("the engine for scripts does not begin")]
     Engine,
+}
+
+impl Fault {
+    /// Returns the kind of fault in constant words, to count by.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Loops => "script does not end",
+            Self::Memory => "script wants too much memory",
+            Self::Stack => "script calls too deeply",
+            Self::Throws(_) => "script throws",
+            Self::Says(_) => "script says that it cannot",
+            Self::TooLarge => "script returns too much",
+            Self::Nonsense(_) => "script returns no result",
+            Self::NoFunction => "script has no function",
+            Self::Engine => "no engine for scripts",
+        }
+    }
 }
 
 /// What a script read.
@@ -272,6 +293,9 @@ impl Engine {
                 let message = exception.message().unwrap_or_default();
                 if message.contains("out of memory") {
                     return Fault::Memory;
+                }
+                if message.contains("call stack size exceeded") {
+                    return Fault::Stack;
                 }
                 let stack = exception.stack().unwrap_or_default();
                 match stack.lines().next().map(str::trim).filter(|line| !line.is_empty()) {

@@ -133,6 +133,21 @@ pub enum DecodeError {
     },
 }
 
+impl DecodeError {
+    /// Returns the kind of fault in constant words, to count by.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Syntax { .. } => "payload in another form",
+            Self::Nothing { .. } => "payload without a wanted value",
+            Self::NotDecoded { .. } => "payload that the network server has not decoded",
+            Self::Script(fault) => fault.reason(),
+            Self::Report { .. } => "report of our own link",
+            Self::Troubles { .. } => "payload whose values cannot be read",
+        }
+    }
+}
+
 fn list(words: &[String]) -> String {
     words.join("; ")
 }

@@ -1,6 +1,9 @@
 //! Codecs in JavaScript from the configuration to a reading, as a technician meets them.
 
 use crate::dice::{Dice, asked};
+use crate::gateway::Site;
+use crate::peers::wait_for;
+use kengele::sim::village;
 use kengele::wire::javascript::{Fault, Script};
 use kengele::wire::tpdu::from_hex;
 use serde_json::{Value, json};
@@ -291,4 +294,79 @@ fn a_codec_of_many_ways_to_write_says_the_same_here_as_under_node() {
         assert_eq!(kinds_read.len(), kinds, "{kinds_read:?}");
         assert!(thrown < 20, "{thrown} of {} throw", frames.len());
     }
+}
+
+/// One fault for each first byte.
+const FAULTS: &str = r"function decodeUplink(input) {
+  switch (input.bytes[0]) {
+    case 1: for (;;) {}
+    case 2: for (var all = [];;) all.push(new Array(100000).fill(1));
+    case 3: return (function f(n) { return f(n + 1) + 1; })(0);
+    case 4: throw new Error('no such \x1b[31mtype\r\n\u202E');
+    case 5: throw 'just so';
+    case 6: return { errors: ['\x9b2J only ' + input.bytes.length] };
+    case 7: return { data: { level: 'x'.repeat(100000) } };
+    case 8: return 17;
+    case 9: return { data: { other: 1 } };
+    case 10: return { data: { level: 'high' } };
+  }
+  // The last day of 2025 is behind whoever reads this.
+  var known = input.recvTime instanceof Date && input.recvTime.getTime() > 1767139200000;
+  return { data: { level: known ? Buffer.from(input.bytes).readUInt16BE(1) : -1 } };
+}";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_that_a_script_cannot_read_are_kept_with_the_reason_and_counted_by_it() {
+    let mut site = Site::of(|places| {
+        let mut files = village::files(places);
+        let main = files.iter_mut().find(|(name, _)| name == "kengele.toml").unwrap();
+        main.1 = main.1.replace("nodes = [\"*\"]", "nodes = [\"*\"]\npublish = [\"#\"]");
+        main.1 += r#"
+[[topic]]
+template = "script/{node}"
+format = "codec"
+codec = "faults"
+encoding = "hex"
+[codec.faults]
+kind = "javascript"
+script = "faults.js"
+field.level = { quantity = "water_level", unit = "mm" }
+[node.faulty]
+interval = "5 min"
+sensor.water_level = {}
+"#;
+        files.push(("faults.js".to_owned(), FAULTS.to_owned()));
+        files
+    })
+    .await;
+    site.start().await;
+    assert!(site.mosquitto(
+        "script/faulty",
+        "01\n02\n03\n04\n05\n06\n07\n08\n09\n0A\n0004D2\n",
+        20
+    ));
+    wait_for("the sound frame is stored", || site.stored() == 1).await;
+    let status = site.ask(&["status"]);
+    let reasons = json!({
+        "script does not end": 1, "script wants too much memory": 1, "script calls too deeply": 1, "script throws": 2,
+        "script says that it cannot": 1, "script returns too much": 1, "script returns no result": 1,
+        "payload without a wanted value": 1, "payload whose values cannot be read": 1,
+    });
+    assert_eq!(status["undecoded"], reasons);
+    assert_eq!(status.pointer("/counters/undecoded"), Some(&json!(10)));
+    assert!(site.kengele(&["status"]).contains("2 not read: script throws\n"));
+    site.stop().await;
+    let kept = crate::peers::program("sqlite3")
+        .arg(site.database())
+        .arg("select hex(payload), reason from undecoded order by id")
+        .output()
+        .unwrap();
+    let kept = String::from_utf8(kept.stdout).unwrap();
+    let lines: Vec<&str> = kept.lines().collect();
+    assert_eq!(lines.len(), 10, "{kept}");
+    assert!(lines[3].contains("the script throws: no such  [31mtype  (at "), "{}", lines[3]);
+    assert!(lines[5].ends_with("the script says:  2J only 1"), "{}", lines[5]);
+    let acts = |letter: char| (letter.is_control() && letter != '\n') || letter == '\u{202E}';
+    assert!(!kept.contains(acts), "{kept:?}");
+    assert!(site.kengele(&["readings", "--node", "faulty"]).contains("water_level,1.234"));
 }
