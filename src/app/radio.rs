@@ -95,7 +95,7 @@ pub(super) fn lorawan(config: &Config) -> anyhow::Result<Option<pipeline::Lorawa
                 config::CounterReset::Once => lorawan::CounterReset::Once,
                 config::CounterReset::Always => lorawan::CounterReset::Always,
             },
-            data_rate: None,
+            data_rate: node.data_rate,
         };
         let index = NodeIndex(u32::try_from(node.place).context("too many nodes")?);
         Ok(LorawanNode { node: index, profile, codec: codec_map(codec) })

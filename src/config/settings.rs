@@ -352,6 +352,8 @@ pub struct LorawanNode {
     pub activation: Activation,
     /// Whether its counter may begin again.
     pub counter_reset: CounterReset,
+    /// The data rate that it is asked to keep.
+    pub data_rate: Option<u8>,
     /// Whether it always listens (class C), and not only after a frame of its own.
     pub listens: bool,
 }

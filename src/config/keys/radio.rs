@@ -95,4 +95,11 @@ const NODE_KEYS: &[Key] = &[
         "Whether a device with fixed keys may begin its counter again, as after a change of battery. Then an old frame that \
              somebody recorded is believed, too.",
     ),
+    optional(
+        "data_rate",
+        Kind::Whole(0, 5),
+        "The data rate that it is asked to keep, if it lets the network choose (ADR): 0 is the slowest, 5 is SF7 (in US915 \
+             3). Without it nothing is asked. A device is asked until it has answered once since it joined; one that is \
+             not heard so falls back to a slower one by itself and is left there.",
+    ),
 ];
