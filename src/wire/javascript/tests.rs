@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use serde_json::Value as Json;
 
 fn read(source: &str, bytes: &[u8]) -> Result<Decoded, Fault> {
     Script::new("codec.js", source).decode(bytes, Some(2), None)
@@ -239,5 +240,89 @@ proptest! {
     #[test]
     fn any_text_is_a_script_or_a_fault(source in "[ -~\n]{0,200}") {
         let _read = Script::new("any.js", &source).decode(&[1, 2], None, None);
+    }
+}
+
+/// Any JSON, with the names that mean something here.
+fn any_json() -> impl Strategy<Value = Json> {
+    let leaf = prop_oneof![
+        Just(Json::Null),
+        any::<bool>().prop_map(Json::from),
+        any::<i32>().prop_map(Json::from),
+        // Neither whole nor long, so that it is written alike everywhere.
+        any::<i32>().prop_map(|n| Json::from((f64::from(n) + 0.5) / 8.0)),
+        "\\PC{0,12}".prop_map(Json::from),
+        "[\\x00-\\x1f\\x7f-\u{9f}]{0,4}".prop_map(Json::from),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        let name = prop_oneof![
+            3 => prop::sample::select(&["data", "errors", "warnings", "level", "__proto__", "toJSON", "length"][..])
+                .prop_map(str::to_owned),
+            1 => "\\PC{0,6}",
+        ];
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
+            prop::collection::btree_map(name, inner, 0..5)
+                .prop_map(|fields| Json::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+/// A result as it should be, but for what stands in its parts.
+fn any_result() -> impl Strategy<Value = Json> {
+    let part = || prop::option::weighted(0.8, any_json());
+    let whole = (part(), part(), part()).prop_map(|(data, warnings, errors)| {
+        let parts = [("data", data), ("warnings", warnings), ("errors", errors)];
+        let written = parts.into_iter().filter_map(|(name, part)| Some((name.to_owned(), part?)));
+        Json::Object(written.collect())
+    });
+    prop_oneof![4 => whole, 1 => any_json()]
+}
+
+/// What must come of a result, from what it says.
+fn expected(result: &Json) -> Result<(), Fault> {
+    const NO_RESULT: Fault = Fault::Nonsense("no { data, warnings, errors }");
+    let Some(fields) = result.as_object() else { return Err(NO_RESULT) };
+    let list = |name: &str| match fields.get(name) {
+        None | Some(Json::Null) => Ok(&[][..]),
+        Some(Json::Array(items)) => Ok(items.as_slice()),
+        Some(_) => Err(NO_RESULT),
+    };
+    let (errors, _warnings) = (list("errors")?, list("warnings")?);
+    if !errors.is_empty() {
+        return Err(Fault::Says(String::new()));
+    }
+    match fields.get("data") {
+        None | Some(Json::Null) => Err(Fault::Nonsense("no data")),
+        Some(Json::Object(_)) => Ok(()),
+        Some(_) => Err(Fault::Nonsense("data that are no object")),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// The frame is the result: what a script returns is as hostile as its frames are.
+    #[test]
+    fn any_result_is_data_or_a_fault_and_its_words_act_on_nothing(result in any_result()) {
+        let script = Script::new("echo.js", "function decodeUplink(input) {
+            return JSON.parse(Buffer.from(input.bytes).toString());
+        }");
+        let read = script.decode(&serde_json::to_vec(&result).unwrap(), None, None);
+        match (read, expected(&result)) {
+            (Ok(decoded), Ok(())) => {
+                let data: Json = serde_json::from_str(&decoded.data).unwrap();
+                prop_assert_eq!(&data, &result["data"]);
+                prop_assert!(decoded.warnings.len() <= MESSAGES_MAX);
+                for words in decoded.warnings {
+                    prop_assert!(words.chars().count() <= WORDS_MAX && !words.contains(char::is_control), "{:?}", words);
+                }
+            }
+            (Err(Fault::Says(words)), Err(Fault::Says(_))) => {
+                prop_assert!(words.chars().count() <= MESSAGES_MAX * (WORDS_MAX + 2));
+                prop_assert!(!words.contains(char::is_control), "{:?}", words);
+            }
+            (read, expected) => prop_assert_eq!(read.map(drop), expected),
+        }
     }
 }
