@@ -131,17 +131,31 @@ impl Engine {
             + offset.expect("a checked rule names declared sensors")
     }
 
-    /// Moves the levels of a rule to where their conditions put them at event time `at`. A level is only reached by
-    /// a reading that came in time (`may_raise`).
-    pub(super) fn judge(
+    /// Judges rules at event time `at`, then has their warnings follow: what one reading does to several rules of an area is
+    /// told as one. A level is only reached by a reading that came in time (`may_raise`).
+    pub(super) fn judge_all(
         &mut self,
-        place: usize,
+        rules: &[usize],
         at: Timestamp,
         may_raise: bool,
         effects: &mut Vec<super::Effect>,
     ) {
+        let mut changed: Vec<usize> = Vec::new();
+        for rule in rules {
+            let episode = self.rules[*rule].episode;
+            if self.judge(*rule, at, may_raise) && !changed.contains(&episode) {
+                changed.push(episode);
+            }
+        }
+        for episode in changed {
+            self.follow(episode, effects);
+        }
+    }
+
+    /// Moves the levels of a rule to where their conditions put them. Returns whether any has moved.
+    fn judge(&mut self, place: usize, at: Timestamp, may_raise: bool) -> bool {
         let book = std::sync::Arc::clone(&self.book);
-        let Some(rule) = book.rules.get(place) else { return };
+        let Some(rule) = book.rules.get(place) else { return false };
         // Event times of different nodes do not compare; what they say together is timed by its arrival.
         let at = if self.rules[place].nodes.len() > 1 { self.now } else { at };
         let mut changed = false;
@@ -151,10 +165,7 @@ impl Engine {
             let truth = self.rules[place].conditions.truth(number);
             changed |= self.move_level(place, number, level, truth, at, may_raise);
         }
-        if changed {
-            let episode = self.rules[place].episode;
-            self.follow(episode, effects);
-        }
+        changed
     }
 
     /// Has the tests of a sensor's signals looked at anew, when their rules are judged next.

@@ -370,11 +370,9 @@ impl Engine {
         }
         self.sensor_changed(sensor_place);
         let rules = std::mem::take(&mut self.sensors[sensor_place].rules);
-        for rule in &rules {
-            // Nor does a reading that cannot be believed complete a hold.
-            let may_raise = on_time && in_order && believed.is_some();
-            self.judge(*rule, placed.at, may_raise, effects);
-        }
+        // Nor does a reading that cannot be believed complete a hold.
+        let may_raise = on_time && in_order && believed.is_some();
+        self.judge_all(&rules, placed.at, may_raise, effects);
         self.sensors[sensor_place].rules = rules;
         true
     }
@@ -432,10 +430,8 @@ impl Engine {
         }
         if reached {
             let rules = std::mem::take(&mut self.nodes[place].rules);
-            for rule in &rules {
-                let at = self.nodes[place].clock.at(now);
-                self.judge(*rule, at, true, effects);
-            }
+            let at = self.nodes[place].clock.at(now);
+            self.judge_all(&rules, at, true, effects);
             self.nodes[place].rules = rules;
         }
         self.watch(place);

@@ -199,6 +199,27 @@ fn five_gauges_on_one_river_make_one_warning() {
 }
 
 #[test]
+fn what_one_reading_does_to_several_rules_of_an_area_is_told_as_one() {
+    let mut book = river();
+    let below = Test::Signal(Leaf {
+        signal: water(0),
+        limit: Limit::Below { enter: 1.0, exit: 1.2 },
+        while_silent: false,
+    });
+    book.rules = vec![
+        rule("high", vec![level(Level::Warning, above(water(0), 2.0, 1.8))]),
+        rule("higher", vec![level(Level::Danger, above(water(0), 3.0, 2.8))]),
+        rule("dry", vec![level(Level::Warning, below)]),
+    ];
+    let mut run = Run::new(book);
+    assert_eq!(run.level(0, 0, 3.5).told(), [(Reason::Raised, Level::Danger)]);
+    assert_eq!(run.level(0, 5, 2.5).told(), [(Reason::Downgraded, Level::Warning)]);
+    // From too much to too little in one step: neither an all-clear nor a cool-down comes between.
+    assert_eq!(run.level(0, 10, 0.5).told(), []);
+    assert_eq!(run.engine.open_warnings().count(), 1);
+}
+
+#[test]
 fn after_an_all_clear_the_same_level_stays_quiet_for_a_while_but_danger_does_not() {
     let mut run = Run::new(river());
     run.level(0, 0, 2.2).level(0, 5, 1.0).told();
