@@ -87,6 +87,7 @@ impl Engine {
             Test::Silent(node, after) => {
                 nodes.insert(*node);
                 let test = conditions.add_silent(above, *node, *after);
+                self.adopt_sensors(*node, rule);
                 let state = &mut self.nodes[node.0 as usize];
                 state.silence_tests.push((rule, test));
                 if let Err(place) = state.silences.binary_search(after) {
@@ -102,14 +103,28 @@ impl Engine {
         }
     }
 
-    /// Finds or makes a signal of a sensor. A checked rule book names only declared sensors.
-    fn adopt_signal(&mut self, signal: Signal, rule: usize) -> SignalPlace {
-        let place = self.sensor_place(signal.node, signal.quantity);
-        let sensor = &mut self.sensors[place];
+    /// Has a rule judged whatever a node is heard to say: its silence has ended then.
+    fn adopt_sensors(&mut self, node: NodeIndex, rule: usize) {
+        let first = self.nodes[node.0 as usize].first_sensor;
+        let count = self.book.nodes.get(node.0 as usize).map_or(0, |node| node.sensors.len());
+        for sensor in first..first + count {
+            self.adopt_sensor(sensor, rule);
+        }
+    }
+
+    fn adopt_sensor(&mut self, sensor: usize, rule: usize) {
+        let sensor = &mut self.sensors[sensor];
         if !sensor.rules.contains(&rule) {
             sensor.rules.reserve_exact(1);
             sensor.rules.push(rule);
         }
+    }
+
+    /// Finds or makes a signal of a sensor. A checked rule book names only declared sensors.
+    fn adopt_signal(&mut self, signal: Signal, rule: usize) -> SignalPlace {
+        let place = self.sensor_place(signal.node, signal.quantity);
+        self.adopt_sensor(place, rule);
+        let sensor = &mut self.sensors[place];
         let found = sensor.signals.iter().position(|s| s.aggregate.function() == signal.function);
         let number = found.unwrap_or_else(|| {
             sensor.window.reach_back(signal.function.window());

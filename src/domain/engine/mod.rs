@@ -138,7 +138,7 @@ struct SensorState {
     control: Control,
     window: Window,
     signals: Vec<SignalState>,
-    /// Rules that look at any of its signals.
+    /// Rules that look at any of its signals, or at the silence of its node.
     rules: Vec<usize>,
 }
 

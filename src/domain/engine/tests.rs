@@ -302,6 +302,17 @@ fn a_gauge_that_falls_silent_while_it_rises_is_news() {
 }
 
 #[test]
+fn a_warning_of_silence_alone_ends_when_the_node_is_heard_again_whatever_it_says() {
+    let mut book = river();
+    book.rules[0].levels = vec![level(Level::Warning, Test::Silent(NodeIndex(0), MINUTE * 15))];
+    let mut run = Run::new(book);
+    run.level(0, 0, 1.0);
+    assert_eq!(run.tick(15).told(), [(Reason::Raised, Level::Warning)]);
+    let heard = run.say(0, 20, Quantity::Rain, 0.0, None).told();
+    assert_eq!(heard, [(Reason::Cleared, Level::Warning)]);
+}
+
+#[test]
 fn what_a_silent_node_said_last_does_not_count_towards_at_least() {
     let mut book = river();
     let both = Test::AtLeast(2, vec![above(water(0), 2.0, 1.8), above(water(1), 2.0, 1.8)]);
