@@ -234,6 +234,8 @@ impl Engine {
                 for place in 0..self.nodes.len() {
                     let node = &mut self.nodes[place];
                     node.last_heard = (node.last_heard + down).min(now);
+                    node.queued = None;
+                    self.watch_node(place, now);
                 }
                 self.rules.iter_mut().for_each(|rule| rule.conditions.note_change_of_all());
                 self.live_until(now, effects);
@@ -260,9 +262,12 @@ impl Engine {
             let before = self.now;
             self.now = at.max(before);
             let happened = match due {
-                Due::Node(place) => self.node_due(place, effects),
+                // An entry that an earlier one has replaced says nothing.
+                Due::Node(place) => {
+                    let counts = self.nodes[place].queued.take_if(|queued| *queued == at).is_some();
+                    counts && self.node_due(place, effects)
+                }
                 Due::Episode(place) => {
-                    // An entry that an earlier one has replaced says nothing.
                     let counts =
                         self.episodes[place].queued.take_if(|queued| *queued == at).is_some();
                     counts && self.episode_due(place, effects)
@@ -396,16 +401,21 @@ impl Engine {
         self.watch(place);
     }
 
-    /// Puts a node's next silence into the list of deadlines, unless an entry stands there already.
+    /// Puts a node's next silence into the list of deadlines, unless an entry stands there that is not later.
     fn watch(&mut self, place: usize) {
         let now = self.now;
-        let node = &mut self.nodes[place];
-        if node.queued.is_some() {
-            return;
-        }
+        let node = &self.nodes[place];
         let next = node.silences.iter().map(|s| node.last_heard + *s).find(|at| *at > now);
         if let Some(at) = next {
-            node.queued = Some(at);
+            self.watch_node(place, at);
+        }
+    }
+
+    /// Has a node looked at again at `at`, or earlier.
+    fn watch_node(&mut self, place: usize, at: Timestamp) {
+        let queued = &mut self.nodes[place].queued;
+        if queued.is_none_or(|queued| at < queued) {
+            *queued = Some(at);
             self.deadlines.push(Reverse((at, Due::Node(place))));
         }
     }
@@ -417,10 +427,8 @@ impl Engine {
         };
         let now = self.now;
         let node = &mut self.nodes[place];
-        node.queued = None;
         let unheard = now.since(node.last_heard);
-        let reached =
-            node.silences.contains(&unheard) || node.silences.iter().any(|s| *s <= unheard);
+        let reached = node.silences.iter().any(|s| *s <= unheard);
         let fell_silent = !node.silent && unheard >= silent_after;
         node.silent |= fell_silent;
         self.silence_changed(place, fell_silent);

@@ -313,6 +313,25 @@ fn a_warning_of_silence_alone_ends_when_the_node_is_heard_again_whatever_it_says
 }
 
 #[test]
+fn a_second_silence_is_found_in_time_although_a_longer_one_was_waited_for() {
+    let mut book = river();
+    book.rules[0].levels = vec![
+        level(Level::Advisory, Test::Silent(NodeIndex(0), MINUTE * 15)),
+        level(Level::Danger, Test::Silent(NodeIndex(0), MINUTE * 180)),
+    ];
+    book.rules[0].cool_down = Duration::ZERO;
+    let mut run = Run::new(book);
+    run.level(0, 0, 1.0).tick(31);
+    assert_eq!(run.level(0, 32, 1.0).told().len(), 2, "raised and cleared");
+    run.engine.handle(Input::Tick, minutes(200), &mut run.effects);
+    let raised = run
+        .effects
+        .iter()
+        .find_map(|e| if let Effect::Alert(a) = e { Some((a.reason, a.sent)) } else { None });
+    assert_eq!(raised, Some((Reason::Raised, minutes(47))));
+}
+
+#[test]
 fn what_a_silent_node_said_last_does_not_count_towards_at_least() {
     let mut book = river();
     let both = Test::AtLeast(2, vec![above(water(0), 2.0, 1.8), above(water(1), 2.0, 1.8)]);
