@@ -197,6 +197,16 @@ impl Conditions {
         begin(level)..begin(level + 1)
     }
 
+    /// Takes over which limits of a level held under an earlier rule book, in the order of its signals.
+    pub(super) fn take_over(&mut self, level: usize, all_held: impl Iterator<Item = bool>) {
+        let mut all_held = all_held;
+        for place in self.range(level) {
+            if let Kind::Signal { held, .. } = &mut self.tests[place].kind {
+                *held = all_held.next().unwrap_or(false);
+            }
+        }
+    }
+
     /// Forgets which limits held before.
     pub(super) fn forget(&mut self) {
         self.held_mut().for_each(|held| *held = false);

@@ -377,6 +377,35 @@ fn a_reload_keeps_open_warnings_and_withdraws_those_whose_rule_is_gone() {
 }
 
 #[test]
+fn a_value_within_the_hysteresis_keeps_its_level_through_a_reload() {
+    let mut run = Run::new(river());
+    run.level(0, 0, 2.1).level(0, 5, 1.9).told();
+    let mut book = river();
+    book.version = "v2".into();
+    // The gauge stands elsewhere in the file, and another rule is new.
+    book.nodes.reverse();
+    book.rules[0].levels[0].test = above(water(1), 2.0, 1.8);
+    book.rules[0].levels[1].test = above(water(1), 3.0, 2.8);
+    run.engine.reload(&Arc::new(book), minutes(6), &mut run.effects);
+    assert_eq!(run.level(1, 10, 1.9).told(), []);
+    assert_eq!(run.level(1, 15, 1.7).told(), [(Reason::Cleared, Level::Warning)]);
+}
+
+#[test]
+fn a_silence_that_a_reload_asks_for_may_have_been_reached_already() {
+    let mut run = Run::new(river());
+    run.level(0, 0, 1.0).tick(20);
+    let mut book = river();
+    book.version = "v2".into();
+    book.nodes[0].silent_after = MINUTE * 15;
+    book.rules[0].levels = vec![level(Level::Warning, Test::Silent(NodeIndex(0), MINUTE * 10))];
+    run.engine.reload(&Arc::new(book), minutes(20), &mut run.effects);
+    let effects = run.tick(20).effects.clone();
+    assert_eq!(run.told(), [(Reason::Raised, Level::Warning)]);
+    assert!(effects.iter().any(|e| matches!(e, Effect::Notice(n) if n.kind == NoticeKind::Silent)));
+}
+
+#[test]
 fn nodes_are_not_blamed_for_the_time_in_which_the_gateway_was_down() {
     let mut run = Run::new(river());
     run.level(0, 0, 1.0).level(1, 0, 1.0);
