@@ -311,7 +311,8 @@ impl Engine {
         changed
     }
 
-    /// Returns whether a frame that may come again does: all that it says without a time has been said lately.
+    /// Returns whether a frame that may come again does: all that it says has been said lately. An age does not tell, for
+    /// it counts from an arrival; a time does, and is looked at with each reading.
     fn is_repetition(&self, place: usize, declared: &Node, measurements: &[Measurement]) -> bool {
         let state = &self.nodes[place];
         !measurements.is_empty()
@@ -321,7 +322,7 @@ impl Engine {
                 let raw = canonical(*measurement).value;
                 found.is_some_and(|n| {
                     let window = &self.sensors[state.first_sensor + n].window;
-                    measurement.stamp.is_none() && window.holds_lately(raw)
+                    !matches!(measurement.stamp, Some(Stamp::Unix(_))) && window.holds_lately(raw)
                 })
             })
     }

@@ -6,6 +6,8 @@ use crate::domain::rule::{Function, Leaf, LevelRule, Limit, Rule, Signal, Test};
 use crate::domain::warning::{Certainty, Level, MessageType, Reason};
 use proptest::prelude::*;
 
+mod village;
+
 const MINUTE: Duration = Duration::from_mins(1);
 
 fn node(name: &str) -> Node {
