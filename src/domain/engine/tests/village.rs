@@ -2,6 +2,45 @@
 
 use super::*;
 
+/// A river with a gauge at either end, each with a rule of its own.
+fn two_gauges() -> RuleBook {
+    let mut book = river();
+    let lower = vec![level(Level::Warning, above(water(1), 2.0, 1.8))];
+    book.rules.push(rule("lower", lower));
+    book
+}
+
+#[test]
+fn a_warning_is_issued_anew_by_whoever_sees_it_and_is_still_heard() {
+    let mut run = Run::new(two_gauges());
+    run.level(0, 0, 2.5).level(1, 1, 2.5).told();
+    for at in (5..=355).step_by(10) {
+        run.level(1, at, 2.5);
+    }
+    assert_eq!(run.told(), [(Reason::Reissued, Level::Warning)], "gauge a is silent");
+    let open = run.engine.open_warnings().next().unwrap();
+    assert_eq!(open.4, minutes(330 + 360));
+}
+
+#[test]
+fn what_nobody_sees_any_more_runs_out_and_what_is_still_seen_goes_on() {
+    let mut run = Run::new(two_gauges());
+    run.level(0, 0, 3.5).level(1, 1, 2.5).told();
+    for at in (5..=355).step_by(10) {
+        run.level(1, at, 2.5);
+    }
+    assert_eq!(run.told(), []);
+    assert_eq!(run.tick(360).told(), [(Reason::Downgraded, Level::Warning)]);
+}
+
+#[test]
+fn a_gauge_that_sees_it_only_while_a_warning_runs_out_has_it_issued_anew() {
+    let mut run = Run::new(two_gauges());
+    run.level(0, 0, 2.5).told();
+    assert_eq!(run.tick(335).told(), [], "due, but nobody is heard");
+    assert_eq!(run.level(1, 340, 2.5).tick(340).told(), [(Reason::Reissued, Level::Warning)]);
+}
+
 #[test]
 fn a_redelivered_frame_is_known_again_although_its_age_has_no_time() {
     let mut run = Run::new(river());
