@@ -378,7 +378,9 @@ impl Engine {
         let rules = std::mem::take(&mut self.sensors[sensor_place].rules);
         // Nor does a reading that cannot be believed complete a hold.
         let may_raise = on_time && in_order && believed.is_some();
-        self.judge_all(&rules, placed.at, may_raise, effects);
+        // What comes after newer readings changes what is so now: a hold neither began nor stopped in its time.
+        let at = placed.at.max(self.nodes[place].clock.newest());
+        self.judge_all(&rules, at, may_raise, effects);
         self.sensors[sensor_place].rules = rules;
         true
     }

@@ -42,6 +42,23 @@ fn a_gauge_that_sees_it_only_while_a_warning_runs_out_has_it_issued_anew() {
 }
 
 #[test]
+fn a_backlog_after_newer_readings_neither_breaks_a_hold_nor_completes_it() {
+    let mut book = river();
+    book.rules[0].levels[0].hold = MINUTE * 30;
+    let mut run = Run::new(book);
+    let mut say = |at: i64, measured: i64, value: f64| {
+        let stamp = Some(Stamp::Unix(measured * 60_000));
+        run.say(0, at, Quantity::WaterLevel, value, stamp).told()
+    };
+    say(0, 0, 1.0);
+    say(60, 60, 2.2);
+    say(61, 20, 2.2);
+    assert_eq!(say(75, 75, 2.2), [], "15 minutes");
+    say(76, 40, 2.2);
+    assert_eq!(say(90, 90, 2.2), [(Reason::Raised, Level::Warning)]);
+}
+
+#[test]
 fn a_redelivered_frame_is_known_again_although_its_age_has_no_time() {
     let mut run = Run::new(river());
     let measurements = [Measurement {
