@@ -156,14 +156,25 @@ impl Engine {
         effects: &mut Vec<super::Effect>,
     ) {
         let mut changed: Vec<usize> = Vec::new();
+        self.judge_each(rules, at, may_raise, &mut changed);
+        for episode in changed {
+            self.follow(episode, effects);
+        }
+    }
+
+    /// Judges rules at event time `at`, and adds the warnings that have to follow to `changed`.
+    pub(super) fn judge_each(
+        &mut self,
+        rules: &[usize],
+        at: Timestamp,
+        may_raise: bool,
+        changed: &mut Vec<usize>,
+    ) {
         for rule in rules {
             let episode = self.rules[*rule].episode;
             if self.judge(*rule, at, may_raise) && !changed.contains(&episode) {
                 changed.push(episode);
             }
-        }
-        for episode in changed {
-            self.follow(episode, effects);
         }
     }
 

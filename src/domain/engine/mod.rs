@@ -235,9 +235,11 @@ impl Engine {
                     let node = &mut self.nodes[place];
                     node.last_heard = (node.last_heard + down).min(now);
                     node.queued = None;
-                    self.watch_node(place, now);
                 }
                 self.rules.iter_mut().for_each(|rule| rule.conditions.note_change_of_all());
+                // Before warnings run out: what ends with one is not to begin again with a silence that is old.
+                let places: Vec<usize> = (0..self.nodes.len()).collect();
+                self.nodes_due(&places, effects);
                 self.live_until(now, effects);
                 true
             }
@@ -262,10 +264,9 @@ impl Engine {
             let before = self.now;
             self.now = at.max(before);
             let happened = match due {
-                // An entry that an earlier one has replaced says nothing.
                 Due::Node(place) => {
-                    let counts = self.nodes[place].queued.take_if(|queued| *queued == at).is_some();
-                    counts && self.node_due(place, effects)
+                    let places = self.due_with(place, at);
+                    self.nodes_due(&places, effects)
                 }
                 Due::Episode(place) => {
                     let counts =
@@ -280,6 +281,20 @@ impl Engine {
         }
         self.now = now;
         fired
+    }
+
+    /// Takes the nodes out of the list of deadlines that are due at the same moment as `place`.
+    fn due_with(&mut self, place: usize, at: Timestamp) -> Vec<usize> {
+        let mut places = vec![place];
+        while let Some(Reverse((then, Due::Node(next)))) = self.deadlines.peek().copied()
+            && then == at
+        {
+            self.deadlines.pop();
+            places.push(next);
+        }
+        // An entry that an earlier one has replaced says nothing.
+        places.retain(|place| self.nodes[*place].queued.take_if(|queued| *queued == at).is_some());
+        places
     }
 
     fn hear(
@@ -423,30 +438,44 @@ impl Engine {
         }
     }
 
-    /// A node may have been unheard for one of the times that matter. Returns whether it has.
-    fn node_due(&mut self, place: usize, effects: &mut Vec<Effect>) -> bool {
-        let Some(silent_after) = self.book.nodes.get(place).map(|node| node.silent_after) else {
-            return false;
-        };
+    /// Nodes may have been unheard for one of the times that matter, all at this moment. Returns whether any has.
+    fn nodes_due(&mut self, places: &[usize], effects: &mut Vec<Effect>) -> bool {
         let now = self.now;
+        for place in places {
+            self.find_silence(*place, effects);
+        }
+        let (mut reached, mut changed) = (false, Vec::new());
+        for place in places {
+            let node = &mut self.nodes[*place];
+            let unheard = now.since(node.last_heard);
+            if node.silences.iter().any(|s| *s <= unheard) {
+                reached = true;
+                let at = node.clock.at(now);
+                let rules = std::mem::take(&mut node.rules);
+                self.judge_each(&rules, at, true, &mut changed);
+                self.nodes[*place].rules = rules;
+            }
+            self.watch(*place);
+        }
+        for episode in changed {
+            self.follow(episode, effects);
+        }
+        reached
+    }
+
+    /// Takes note of a node's silence, and of its tests.
+    fn find_silence(&mut self, place: usize, effects: &mut Vec<Effect>) {
+        let Some(silent_after) = self.book.nodes.get(place).map(|node| node.silent_after) else {
+            return;
+        };
         let node = &mut self.nodes[place];
-        let unheard = now.since(node.last_heard);
-        let reached = node.silences.iter().any(|s| *s <= unheard);
-        let fell_silent = !node.silent && unheard >= silent_after;
+        let fell_silent = !node.silent && self.now.since(node.last_heard) >= silent_after;
         node.silent |= fell_silent;
         self.silence_changed(place, fell_silent);
         if fell_silent {
             let index = NodeIndex(u32::try_from(place).unwrap_or(u32::MAX));
             self.notice(Some(index), NoticeKind::Silent, effects);
         }
-        if reached {
-            let rules = std::mem::take(&mut self.nodes[place].rules);
-            let at = self.nodes[place].clock.at(now);
-            self.judge_all(&rules, at, true, effects);
-            self.nodes[place].rules = rules;
-        }
-        self.watch(place);
-        reached
     }
 
     /// Tells the technician, unless they have been told of the same lately.

@@ -42,6 +42,18 @@ fn a_gauge_that_sees_it_only_while_a_warning_runs_out_has_it_issued_anew() {
 }
 
 #[test]
+fn a_silence_that_a_warning_ran_out_with_does_not_raise_it_again_after_an_outage() {
+    let mut book = river();
+    book.rules[0].levels = vec![level(Level::Warning, Test::Silent(NodeIndex(0), MINUTE * 15))];
+    let mut run = Run::new(book);
+    assert_eq!(run.tick(40).told(), [(Reason::Raised, Level::Warning)]);
+    let down = MINUTE * 400;
+    run.engine.handle(Input::Resumed { down }, minutes(440), &mut run.effects);
+    assert_eq!(run.told(), []);
+    assert_eq!(run.engine.open_warnings().count(), 0);
+}
+
+#[test]
 fn a_backlog_after_newer_readings_neither_breaks_a_hold_nor_completes_it() {
     let mut book = river();
     book.rules[0].levels[0].hold = MINUTE * 30;
@@ -56,6 +68,24 @@ fn a_backlog_after_newer_readings_neither_breaks_a_hold_nor_completes_it() {
     assert_eq!(say(75, 75, 2.2), [], "15 minutes");
     say(76, 40, 2.2);
     assert_eq!(say(90, 90, 2.2), [(Reason::Raised, Level::Warning)]);
+}
+
+#[test]
+fn nodes_that_fall_silent_at_one_moment_are_judged_together() {
+    let mut book = river();
+    book.nodes[1].silent_after = MINUTE * 60;
+    let signal = Leaf {
+        signal: water(0),
+        limit: Limit::Above { enter: 9.0, exit: 9.0 },
+        while_silent: true,
+    };
+    let any = Test::AtLeast(1, vec![Test::Signal(signal), Test::Silent(NodeIndex(1), MINUTE * 15)]);
+    book.rules[0].levels = vec![LevelRule { clear_hold: MINUTE * 15, ..level(Level::Danger, any) }];
+    let mut run = Run::new(book);
+    assert_eq!(run.level(0, 1, 1.0).tick(15).told(), [(Reason::Raised, Level::Danger)]);
+    run.level(1, 16, 1.0);
+    // Gauge a is silent from now on, and gauge b for so long that what would have ended goes on.
+    assert_eq!(run.tick(31).told(), []);
 }
 
 #[test]
