@@ -165,6 +165,15 @@ async fn run_node(
                 }
                 Ok(_) => {}
                 Err(_) => {
+                    // The client would give out what it had noted on the broken connection after the next one is made, where an
+                    // identifier means another publication. What was acknowledged there, is.
+                    for noted in events.state.events.drain(..) {
+                        if let Event::Incoming(Packet::PubAck(ack)) = noted
+                            && let Some(publication) = out.remove(&ack.pkid)
+                        {
+                            witness.seen().acknowledged.push(publication);
+                        }
+                    }
                     // Only a connection that was there leaves something behind: after one that was refused, what has been
                     // handed over still waits in the client's channel.
                     if std::mem::take(&mut connected) {
