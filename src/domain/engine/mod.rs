@@ -22,7 +22,7 @@ use crate::domain::planted::{self, Bug};
 use crate::domain::quality::{Checked, Control};
 use crate::domain::quantity::Quantity;
 use crate::domain::reading::{Measurement, Quality, Stamp};
-use crate::domain::rule::{NodeIndex, RuleBook};
+use crate::domain::rule::{Function, NodeIndex, RuleBook};
 use crate::domain::table::Table;
 use crate::domain::time::Timestamp;
 use crate::domain::warning::{Alert, Notice, NoticeKind};
@@ -515,6 +515,14 @@ impl SensorState {
                 break;
             }
             whole = false;
+        }
+        // The last value that could be believed may just have been dropped: a restart would not find it.
+        if self.window.ends_in_doubt() {
+            for signal in &mut self.signals {
+                if signal.aggregate.function() == Function::Last {
+                    signal.value = signal.aggregate.update(&self.window);
+                }
+            }
         }
     }
 }

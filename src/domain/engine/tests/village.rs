@@ -104,3 +104,31 @@ fn a_redelivered_frame_is_known_again_although_its_age_has_no_time() {
     assert!(matches!(hear(5, false)[..], [Effect::Reading(_)]));
     assert_eq!(hear(7, true), [Effect::Repeated { node: NodeIndex(0) }]);
 }
+
+#[test]
+fn a_last_value_that_many_suspect_readings_followed_is_forgotten_with_and_without_a_restart() {
+    let mut book = river();
+    let any = Test::AtLeast(
+        1,
+        vec![
+            above(water(0), 2.0, 1.8),
+            above(signal(0, Quantity::Rain, Function::Last), 99.0, 99.0),
+        ],
+    );
+    book.rules[0].levels = vec![LevelRule { hold: MINUTE * 60, ..level(Level::Danger, any) }];
+    let told_after = |suspect: i64, restart: bool| {
+        let mut run = Run::new(book.clone());
+        run.level(0, 0, 2.5);
+        for n in 1..=suspect {
+            run.level(0, n * 5, f64::NAN);
+        }
+        if restart {
+            run.engine = Engine::restore(&Arc::new(book.clone()), &run.engine.save()).unwrap();
+        }
+        run.say(0, suspect * 5 + 1, Quantity::Rain, 0.0, None).told()
+    };
+    for restart in [false, true] {
+        assert_eq!(told_after(15, restart), [(Reason::Raised, Level::Danger)]);
+        assert_eq!(told_after(16, restart), []);
+    }
+}
