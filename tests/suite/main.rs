@@ -38,3 +38,4 @@ mod sirens;
 mod sms_codec;
 mod survey;
 mod tidy;
+mod village_search;

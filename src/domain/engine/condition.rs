@@ -247,7 +247,8 @@ impl Kind {
         match self {
             Self::Signal { place, limit, while_silent, held } => {
                 let Some(value) = facts.value(*place) else { return Truth::Unknown };
-                if facts.nodes[place.node as usize].silent && !*while_silent {
+                let counts = *while_silent || planted::is(Bug::SilentCounted);
+                if facts.nodes[place.node as usize].silent && !counts {
                     return Truth::Unknown;
                 }
                 let Some(limit) = limits.get(*limit as usize) else { return Truth::Unknown };
@@ -261,7 +262,7 @@ impl Kind {
             Self::AtLeast { needed, holding, unknown } => {
                 if *holding >= *needed {
                     Truth::Holds
-                } else if *holding + *unknown >= *needed {
+                } else if *holding + *unknown >= *needed && !planted::is(Bug::UnknownFails) {
                     Truth::Unknown
                 } else {
                     Truth::Fails

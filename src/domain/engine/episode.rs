@@ -131,7 +131,8 @@ impl Engine {
     fn quiet_until(&self, place: usize, level: Level, rule: usize) -> Option<Timestamp> {
         let (cleared, before) = self.episodes[place].cleared?;
         let until = cleared + self.book.rules.get(rule)?.cool_down;
-        (level < Level::Danger && level <= before && self.now < until).then_some(until)
+        let soon = self.now < until && !planted::is(Bug::CoolDownIgnored);
+        (level < Level::Danger && level <= before && soon).then_some(until)
     }
 
     fn raise(&mut self, place: usize, level: Level, rule: usize, effects: &mut Vec<Effect>) {
@@ -258,7 +259,8 @@ impl Engine {
 
     /// Returns the first rule of a warning that has reached `level` and is heard.
     fn witness(&self, place: usize, level: Level) -> Option<usize> {
-        let sees = |rule: &usize| self.is_heard(*rule) && self.reached(*rule) == Some(level);
+        let heard = |rule| self.is_heard(rule) || planted::is(Bug::ReissuedUnheard);
+        let sees = |rule: &usize| heard(*rule) && self.reached(*rule) == Some(level);
         self.episodes[place].rules.iter().copied().find(sees)
     }
 

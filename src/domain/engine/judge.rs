@@ -105,6 +105,9 @@ impl Engine {
 
     /// Has a rule judged whatever a node is heard to say: its silence has ended then.
     fn adopt_sensors(&mut self, node: NodeIndex, rule: usize) {
+        if planted::is(Bug::SilenceUnended) {
+            return;
+        }
         let first = self.nodes[node.0 as usize].first_sensor;
         let count = self.book.nodes.get(node.0 as usize).map_or(0, |node| node.sensors.len());
         for sensor in first..first + count {
@@ -156,6 +159,12 @@ impl Engine {
         effects: &mut Vec<super::Effect>,
     ) {
         let mut changed: Vec<usize> = Vec::new();
+        if planted::is(Bug::RulesFollowedApart) {
+            for rule in rules {
+                self.judge_each(&[*rule], at, may_raise, &mut changed);
+                changed.drain(..).for_each(|episode| self.follow(episode, effects));
+            }
+        }
         self.judge_each(rules, at, may_raise, &mut changed);
         for episode in changed {
             self.follow(episode, effects);

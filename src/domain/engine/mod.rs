@@ -231,6 +231,7 @@ impl Engine {
             Input::Tick => self.live_until(now, effects),
             Input::Resumed { down } => {
                 self.now = now;
+                let down = if planted::is(Bug::OutageBlamed) { Duration::ZERO } else { down };
                 for place in 0..self.nodes.len() {
                     let node = &mut self.nodes[place];
                     node.last_heard = (node.last_heard + down).min(now);
@@ -392,9 +393,11 @@ impl Engine {
         self.sensor_changed(sensor_place);
         let rules = std::mem::take(&mut self.sensors[sensor_place].rules);
         // Nor does a reading that cannot be believed complete a hold.
-        let may_raise = on_time && in_order && believed.is_some();
+        let in_time = on_time && in_order || planted::is(Bug::LateRaises);
+        let may_raise = in_time && believed.is_some();
         // What comes after newer readings changes what is so now: a hold neither began nor stopped in its time.
-        let at = placed.at.max(self.nodes[place].clock.newest());
+        let newest = self.nodes[place].clock.newest();
+        let at = if planted::is(Bug::HoldAtOldTime) { placed.at } else { placed.at.max(newest) };
         self.judge_all(&rules, at, may_raise, effects);
         self.sensors[sensor_place].rules = rules;
         true
@@ -432,7 +435,7 @@ impl Engine {
     /// Has a node looked at again at `at`, or earlier.
     fn watch_node(&mut self, place: usize, at: Timestamp) {
         let queued = &mut self.nodes[place].queued;
-        if queued.is_none_or(|queued| at < queued) {
+        if queued.is_none_or(|queued| at < queued && !planted::is(Bug::LaterSilenceWaited)) {
             *queued = Some(at);
             self.deadlines.push(Reverse((at, Due::Node(place))));
         }

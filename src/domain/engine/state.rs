@@ -2,6 +2,7 @@
 
 use super::{Due, Effect, Engine, NodeState};
 use crate::domain::placement::NodeClock;
+use crate::domain::planted::{self, Bug};
 use crate::domain::quality::Control;
 use crate::domain::quantity::Quantity;
 use crate::domain::reading::Quality;
@@ -172,7 +173,9 @@ impl Engine {
                     old.book.is_same(a.signal, b.signal, &new_book)
                         && discriminant(&a.limit) == discriminant(&b.limit)
                 };
-                let goes_on = level.test.leaves().map(|l| held.iter().any(|h| same_limit(h, l)));
+                let known = !planted::is(Bug::HysteresisForgottenAtReload);
+                let goes_on =
+                    level.test.leaves().map(|l| known && held.iter().any(|h| same_limit(h, l)));
                 self.rules[place].conditions.take_over(number, goes_on);
             }
         }
