@@ -21,6 +21,7 @@ mod forwarders;
 mod gateway;
 mod http_sms;
 mod javascript;
+mod kills;
 mod link;
 mod listener;
 mod lorawan;
