@@ -337,7 +337,7 @@ pub(crate) fn readings(config: &Path, wanted: Wanted, style: Style) -> Result<()
         print::json(&list);
         return Ok(());
     }
-    let mut writer = csv::Writer::from_writer(std::io::stdout());
+    let mut writer = csv::Writer::from_writer(print::Output);
     writer.write_record(["time", "node", "quantity", "value", "unit", "quality", "clock"])?;
     for reading in list.as_array().into_iter().flatten() {
         let at = jiff::Timestamp::from_millisecond(number(reading, "unix_ms"))?.to_string();

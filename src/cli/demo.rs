@@ -82,8 +82,9 @@ pub(crate) fn run(demo: &Demo, style: Style) -> Result<(), Failure> {
     }
     let played = block_on(play(demo, &folder, style));
     if demo.keep {
-        eprintln!("left behind: {}", folder.display());
-        eprintln!("look at it with: kengele -c {}/kengele.toml warnings", folder.display());
+        print::note(&format!("left behind: {}", folder.display()));
+        let look = format!("kengele -c {}/kengele.toml warnings", folder.display());
+        print::note(&format!("look at it with: {look}"));
     } else if folder.exists() {
         fs::remove_dir_all(&folder)
             .with_context(|| format!("cannot remove {}", folder.display()))?;

@@ -1,5 +1,6 @@
 //! The simulated air around a gateway: its radio behind a socket, and field nodes with their own firmware.
 
+use super::print;
 use anyhow::Context;
 use kengele::sim::air::{Air, ChipKind, Conditions, Position, socket};
 use kengele::sim::field::{self, FieldNode, Seen};
@@ -49,7 +50,7 @@ impl Field {
         self.lives.spawn(async move {
             let name = node.name.clone();
             let Err(error) = field::live(&air, node, watch).await;
-            eprintln!("kengele: {name}: {error}");
+            print::note(&format!("kengele: {name}: {error}"));
         });
     }
 

@@ -122,7 +122,7 @@ fn import(config: &Path, file: &Path, style: Style) -> Result<(), Failure> {
     };
     let (people, faults) = read_csv(&text, &Declared::of(config));
     for fault in &faults {
-        eprintln!("{}:{fault}", file.display());
+        print::note(&format!("{}:{fault}", file.display()));
     }
     if !people.is_empty() {
         put(config, people, style)?;
@@ -226,7 +226,7 @@ fn read_csv(text: &str, declared: &Declared) -> (Vec<PersonRow>, Vec<String>) {
 }
 
 fn export(config: &Path) -> Result<(), Failure> {
-    let mut writer = csv::Writer::from_writer(std::io::stdout());
+    let mut writer = csv::Writer::from_writer(print::Output);
     writer.write_record(COLUMNS)?;
     for person in everybody(config)? {
         let consent = if person.consent { "yes" } else { "no" };

@@ -368,11 +368,11 @@ fn show_siren(seen: &Seen, style: Style) {
 
 fn reply(line: &str, carrier: &Carrier, modem: Option<&VirtualModem>) {
     let Some((from, text)) = line.trim().split_once(char::is_whitespace) else {
-        eprintln!("kengele: a text from a phone is written as: +255700000004 STOP");
+        print::note("kengele: a text from a phone is written as: +255700000004 STOP");
         return;
     };
     if modem.is_none() || !carrier.send_from(from, village::OWN_NUMBER, text) {
-        eprintln!("kengele: {from} cannot reach the modem");
+        print::note(&format!("kengele: {from} cannot reach the modem"));
     }
 }
 
