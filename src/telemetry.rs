@@ -1,6 +1,6 @@
 //! What the daemon knows of itself: the clock, counters, and the news of what it does.
 
-use crate::domain::time::{Timestamp, WallClock};
+use crate::domain::time::{ClockQuality, Timestamp, WallClock};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -36,6 +36,13 @@ impl Clock {
     #[must_use]
     pub fn wall(&self) -> WallClock {
         *self.wall.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the Unix time in milliseconds at `at`, unless nothing has set the calendar yet.
+    #[must_use]
+    pub fn calendar_ms(&self, at: Timestamp) -> Option<i64> {
+        let wall = self.wall();
+        (wall.quality != ClockQuality::Unset).then(|| wall.unix_ms(at))
     }
 
     /// Sets where the time line stands on the calendar.

@@ -8,3 +8,7 @@ pub mod tpdu;
 pub mod lorawan;
 #[path = "../../src/wire/sealed/mod.rs"]
 pub mod sealed;
+#[path = "../../src/wire/sealed_quantity.rs"]
+pub mod sealed_quantity;
+#[path = "../../src/wire/batch/mod.rs"]
+pub mod batch;

@@ -435,6 +435,7 @@ impl Hands {
                 "own": self.radio.as_deref().map(|radio| answer::radio(radio, clock.now())),
                 "packet_forwarders": self.forwarders.as_deref().map(|f| answer::forwarders(f, clock.now())),
             },
+            "undecoded": status.undecoded.iter().copied().collect::<BTreeMap<_, _>>(),
             "sirens": status.sirens.iter().map(answer::siren).collect::<Vec<_>>(),
             "counters": {
                 "publications_dropped": counters.publications_dropped.get(), "shown_missed": counters.shown_missed.get(),

@@ -326,7 +326,8 @@ async fn start_sources(
     let mut airs: Vec<(Arc<str>, mpsc::Sender<Downlink>)> = Vec::new();
     let mut forwarders = None;
     if let Some(settings) = &config.semtech_udp {
-        let settings = radio::semtech_udp(settings);
+        let data = &config.gateway.data;
+        let settings = radio::semtech_udp(settings, config.lorawan.as_ref(), data);
         let source = Forwarders::bind(settings, clock.clone(), frames.clone()).await?;
         forwarders = Some(source.counters());
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);

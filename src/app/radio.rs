@@ -2,6 +2,7 @@
 
 use super::convert::{codec_map, secret};
 use crate::config::{self, Config};
+use crate::domain::airtime::Plan;
 use crate::domain::quantity::Quantity;
 use crate::domain::rule::NodeIndex;
 use crate::pipeline::{self, Link, LinkNode, LorawanNode};
@@ -95,7 +96,7 @@ pub(super) fn lorawan(config: &Config) -> anyhow::Result<Option<pipeline::Lorawa
                 config::CounterReset::Once => lorawan::CounterReset::Once,
                 config::CounterReset::Always => lorawan::CounterReset::Always,
             },
-            data_rate: None,
+            data_rate: node.data_rate,
         };
         let index = NodeIndex(u32::try_from(node.place).context("too many nodes")?);
         Ok(LorawanNode { node: index, profile, codec: codec_map(codec) })
@@ -114,14 +115,20 @@ fn radio_key(path: &FilePath) -> anyhow::Result<lorawan::Key> {
     Ok(lorawan::Key::new(key))
 }
 
-/// Returns what the source of packet forwarders is told.
+/// Returns what the source of packet forwarders is told; `lorawan` names the plan that their downlinks keep to.
 #[must_use]
-pub fn semtech_udp(settings: &config::SemtechUdp) -> semtech_udp::Settings {
+pub fn semtech_udp(
+    settings: &config::SemtechUdp,
+    lorawan: Option<&config::Lorawan>,
+    data: &FilePath,
+) -> semtech_udp::Settings {
     semtech_udp::Settings {
         listen: settings.listen,
         gateways: settings.gateways.iter().map(|eui| lorawan::Eui(*eui)).collect(),
         power_dbm: i8::try_from(settings.power_dbm).unwrap_or(i8::MAX),
+        plan: lorawan.and_then(|lorawan| Plan::named(&lorawan.region)),
         airtime_per_hour: settings.airtime_per_hour,
+        records: Some(data.to_path_buf()),
     }
 }
 

@@ -155,18 +155,42 @@ pub(crate) fn status(config: &Path, style: Style) -> Result<(), Failure> {
         number(&outbox, "budget_per_day"),
         if cost.is_empty() { String::new() } else { format!(", about {cost}") }
     ));
+    undecoded(&status);
     heard_but_not_declared(&status);
     Ok(())
 }
 
 /// Shows what the radio heard and refused, where there is one.
 fn radio(status: &Value) {
-    let Some(forwarders) = status.pointer("/radio/packet_forwarders").filter(|f| f.is_object())
-    else {
-        return;
-    };
+    let of = |key: &str| status.pointer(key).filter(|radio| radio.is_object());
+    if let Some(own) = of("/radio/own") {
+        let share = |key: &str| own.get(key).and_then(Value::as_f64);
+        let airtime = match (share("airtime_percent"), share("airtime_allowed_percent")) {
+            (Some(sent), Some(allowed)) => {
+                format!(", {sent:.2} of {allowed} % of the last hour on the air")
+            }
+            (_, _) => String::new(),
+        };
+        print::line(&format!(
+            "own radio {}: {}, {} damaged, {} sent{airtime}",
+            text(own, "state"),
+            print::count(number(own, "frames"), "frame"),
+            number(own, "damaged"),
+            number(own, "sent")
+        ));
+    }
+    if let Some(forwarders) = of("/radio/packet_forwarders") {
+        packet_forwarders(forwarders);
+    }
+    let refused = status.pointer("/radio/refused").and_then(Value::as_object);
+    for (reason, count) in refused.into_iter().flatten() {
+        print::line(&format!("  {count} refused: {reason}"));
+    }
+}
+
+fn packet_forwarders(forwarders: &Value) {
     print::line(&format!(
-        "radio: {}, {}, {}",
+        "packet forwarders: {}, {}, {}",
         print::count(number(forwarders, "frames"), "frame"),
         print::count(number(forwarders, "downlinks"), "downlink"),
         print::count(number(forwarders, "refused"), "refused datagram")
@@ -183,9 +207,13 @@ fn radio(status: &Value) {
         };
         print::line(&format!("  gateway {}: {heard}{way}", text(gateway, "gateway")));
     }
-    let refused = status.pointer("/radio/refused").and_then(Value::as_object);
-    for (reason, count) in refused.into_iter().flatten() {
-        print::line(&format!("  {count} refused: {reason}"));
+}
+
+/// Shows why frames could not be read, where there are any.
+fn undecoded(status: &Value) {
+    let reasons = status.get("undecoded").and_then(Value::as_object);
+    for (reason, count) in reasons.into_iter().flatten() {
+        print::line(&format!("{count} not read: {reason}"));
     }
 }
 
@@ -326,7 +354,7 @@ pub(crate) fn readings(config: &Path, wanted: Wanted, style: Style) -> Result<()
         print::json(&list);
         return Ok(());
     }
-    let mut writer = csv::Writer::from_writer(std::io::stdout());
+    let mut writer = csv::Writer::from_writer(print::Output);
     writer.write_record(["time", "node", "quantity", "value", "unit", "quality", "clock"])?;
     for reading in list.as_array().into_iter().flatten() {
         let at = jiff::Timestamp::from_millisecond(number(reading, "unix_ms"))?.to_string();

@@ -73,7 +73,9 @@ fn log_to_stderr() {
         .with_env_filter(filter.from_env_lossy())
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
+        .with_target(false)
+        // A log that nobody reads any more must not end the task that writes to it.
+        .log_internal_errors(false);
     // Set once; a second time is a test that runs several in one process.
     if log.try_init().is_err() {
         tracing::debug!("a log is set up already");

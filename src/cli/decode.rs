@@ -4,9 +4,11 @@ use super::Failure;
 use super::print::{self, Style};
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
+use kengele::app::clock::Clocks;
 use kengele::app::convert;
 use kengele::domain::frame::{Frame, Origin};
 use kengele::domain::reading::{Measurement, Stamp};
+use kengele::domain::time::ClockQuality;
 use kengele::pipeline::{Decoded, Decoder};
 use kengele::wire::cayenne_lpp;
 use kengele::wire::javascript::{self, Script};
@@ -150,11 +152,13 @@ impl Reader {
 
     fn read(&self, bytes: &[u8]) -> anyhow::Result<Said> {
         let mut found = Vec::new();
+        let clocks = Clocks::read();
+        let unix_ms = (clocks.quality != ClockQuality::Unset).then_some(clocks.unix_ms);
         match self {
             Self::CayenneLpp => items(bytes),
-            Self::Script { script, port } => leaves(&script.decode(bytes, *port)?),
+            Self::Script { script, port } => leaves(&script.decode(bytes, *port, unix_ms)?),
             Self::Codec { map, port } => {
-                let about = About { quantity: None, port: *port };
+                let about = About { quantity: None, port: *port, unix_ms };
                 let troubles = map.decode(bytes, about, &mut found)?;
                 Ok(Said::of(None, &found, troubles))
             }
@@ -167,7 +171,7 @@ impl Reader {
                 };
                 let payload = Bytes::copy_from_slice(bytes);
                 let frame = Frame { origin, payload, redelivered: false };
-                match decoder.decode(&frame, &mut found) {
+                match decoder.decode(&frame, unix_ms, &mut found) {
                     Decoded::Heard { node, troubles } => {
                         let node = rules.book.nodes.get(node.0 as usize);
                         Ok(Said::of(node.map(|node| node.name.to_string()), &found, troubles))
@@ -257,7 +261,9 @@ impl Said {
             print::line(&format!("node {node}{at}"));
         }
         for (name, value, unit) in &self.values {
-            print::line(format!("  {name} {value} {unit}").trim_end());
+            // A script may write anything into its names and texts.
+            let shown = text::printable(&format!("  {name} {value} {unit}"), usize::MAX);
+            print::line(shown.trim_end());
         }
         if self.values.is_empty() && self.troubles.is_empty() {
             print::line("  no readings");

@@ -12,12 +12,14 @@ use kengele::config::Config;
 use kengele::domain::outbox::Delivery;
 use kengele::domain::time::{ClockQuality, Timestamp, WallClock};
 use kengele::domain::warning::{Alert, MessageType};
+use kengele::sim::air::Conditions;
 use kengele::sim::carrier::Carrier;
 use kengele::sim::field::Seen;
 use kengele::sim::modem::{Personality, Settings as ModemSettings, VirtualModem};
 use kengele::sim::node::{self, Target, Witness};
 use kengele::sim::provider::{Plan, VirtualProvider};
 use kengele::sim::scenario::Scenario;
+use kengele::sim::village::farms::Farms;
 use kengele::sim::village::{self, Places};
 use kengele::sim::world::{BEGINS_UNIX_S, World};
 use kengele::telemetry::{Clock, News};
@@ -86,8 +88,9 @@ pub(crate) fn run(demo: &Demo, style: Style) -> Result<(), Failure> {
     }
     let played = block_on(play(demo, &folder, style));
     if demo.keep {
-        eprintln!("left behind: {}", folder.display());
-        eprintln!("look at it with: kengele -c {}/kengele.toml warnings", folder.display());
+        print::note(&format!("left behind: {}", folder.display()));
+        let look = format!("kengele -c {}/kengele.toml warnings", folder.display());
+        print::note(&format!("look at it with: {look}"));
     } else if folder.exists() {
         fs::remove_dir_all(&folder)
             .with_context(|| format!("cannot remove {}", folder.display()))?;
@@ -112,10 +115,10 @@ async fn play(demo: &Demo, folder: &Path, style: Style) -> anyhow::Result<()> {
     let mqtt = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let socket = folder.join("radio.sock");
     // Nobody waits for acknowledgements: in this hurry the windows of nodes are missed.
-    let radio = Some(village::Radio { socket: &socket, confirms: false });
+    let radio = Some(village::Radio { socket: &socket, confirms: false, farms: Farms::default() });
     let places = Places { folder, mqtt, modem: modem.path(), provider: &provider.base(), radio };
     write_files(folder, &places)?;
-    let mut field = Field::open(&socket, demo.seed, speed)?;
+    let mut field = Field::open(&socket, demo.seed, speed, Conditions::default())?;
     let path = folder.join("kengele.toml");
     let loaded = convert::load(&path).map_err(|faults| {
         anyhow::anyhow!(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
@@ -130,7 +133,8 @@ async fn play(demo: &Demo, folder: &Path, style: Style) -> anyhow::Result<()> {
         let command = NodeCommand::Add;
         let added = hands.answer(Question::Node { name: name.to_owned(), command }).await?;
         let code = added.get("code").and_then(Value::as_str).unwrap_or_default();
-        let node = village::field_node(name, code, demo.seed, demo.scenario, false);
+        let node =
+            village::field_node(name, code, demo.seed, demo.scenario, false, Farms::default());
         if let Some(node) = node {
             field.add(node);
         }

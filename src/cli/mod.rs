@@ -18,6 +18,7 @@ mod typed;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use kengele::config::Diagnostic;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -194,8 +195,9 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Replay(replay) => replay::run(&cli.config, &replay, style),
         Command::Decode(decode) => decode::run(&cli.config, &decode, style),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "kengele", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "kengele", &mut script);
+            print::Output.write_all(&script).map_err(Failure::from)
         }
     };
     match result {

@@ -3,30 +3,45 @@
 use super::ask::{ask, number, text};
 use super::print::{self, Style};
 use super::{Failure, battery};
-use clap::Subcommand;
+use anyhow::Context;
+use clap::{Args, Subcommand};
 use kengele::app::control::{NodeCommand, Question};
 use kengele::config::span_as_written;
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
-use serde_json::Value;
-use std::path::Path;
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 pub(crate) const HELP: &str = "\
 Examples:
   kengele node add mto-juu           give the node its key: a QR code, and the same in letters
+  kengele node add --all --codes FILE  give keys to all that have none; the codes go to a file for the bench
   kengele node list                  every node, how it is heard, and what it has yet to be told
   kengele node heard                 nodes that are heard, and that nobody has declared or added
   kengele node rekey mto-juu         change its key over the air
   kengele node swap mto-juu          other hardware in its place; its history stays
   kengele node revoke mto-juu --yes  believe none of its frames any more: it was stolen";
 
+#[derive(Debug, Args)]
+pub(crate) struct Add {
+    /// Which: each has a [node.NAME.wf1] in the configuration
+    #[arg(required_unless_present = "all", value_name = "NAME")]
+    names: Vec<String>,
+    /// All that are declared and have no key yet
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
+    /// Write the codes to this file, a line `NAME CODE` each, behind what it holds, instead of showing them
+    #[arg(long, value_name = "FILE")]
+    codes: Option<PathBuf>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Node {
     /// Give a declared node a number and a key, and show the code that its firmware takes
-    Add {
-        /// Which: it has a [node.NAME.wf1] in the configuration
-        name: String,
-    },
+    Add(Add),
     /// List the nodes of our own radio link
     List,
     /// List what is heard and not declared
@@ -66,7 +81,7 @@ pub(crate) fn run(config: &Path, command: Node, style: Style) -> Result<(), Fail
         Node::Battery(asked) => return battery::run(&asked, style),
         Node::List => return list(config, style),
         Node::Heard => return heard(config, style),
-        Node::Add { name } => (name, NodeCommand::Add),
+        Node::Add(wanted) => return add(config, &wanted, style),
         Node::Swap { name } => (name, NodeCommand::Swap),
         Node::Rekey { name } => (name, NodeCommand::Rekey),
         Node::Interval { name, every } => (name, NodeCommand::Interval(seconds(&every)?)),
@@ -91,6 +106,66 @@ pub(crate) fn run(config: &Path, command: Node, style: Style) -> Result<(), Fail
         NodeCommand::Interval(_) => waits(&name, "its new interval"),
     }
     Ok(())
+}
+
+/// Gives keys to nodes. Each code is shown, or in its file, before the next key is made.
+fn add(config: &Path, wanted: &Add, style: Style) -> Result<(), Failure> {
+    let mut file = wanted.codes.as_deref().map(open_codes).transpose()?;
+    let names = if wanted.all { without_key(config)? } else { wanted.names.clone() };
+    let mut answers = Vec::new();
+    for name in &names {
+        let command = NodeCommand::Add;
+        let answer = ask(config, Question::Node { name: name.clone(), command })?;
+        match &mut file {
+            Some((path, file)) => {
+                let line = format!("{name} {}\n", text(&answer, "code"));
+                file.write_all(line.as_bytes())
+                    .and_then(|()| file.sync_data())
+                    .with_context(|| format!("cannot write the code of {name} to {}: `kengele node swap {name}` makes another", path.display()))?;
+                answers.push(json!({ "node": name }));
+            }
+            None if style.json => answers.push(answer),
+            None => code(&answer, style)?,
+        }
+    }
+    if style.json {
+        // One node asked for by its name is one answer.
+        match answers.as_slice() {
+            [answer] if !wanted.all && wanted.names.len() == 1 => print::json(answer),
+            _ => print::json(&Value::Array(answers)),
+        }
+    } else if let Some((path, _)) = file {
+        print::line(&format!(
+            "{} in {}. Give each to the firmware of its node, once, and keep them from others: they hold the keys. They are not shown again.",
+            print::count(names.len(), "code"),
+            path.display()
+        ));
+    } else if names.is_empty() {
+        print::line("every node that the configuration in force declares has its key");
+    }
+    Ok(())
+}
+
+/// Returns the names of the declared nodes that have no key.
+fn without_key(config: &Path) -> Result<Vec<String>, Failure> {
+    let nodes = ask(config, Question::Nodes)?;
+    let nodes = nodes.as_array().into_iter().flatten();
+    let without = nodes.filter(|node| node.get("number").is_none_or(Value::is_null));
+    Ok(without.map(|node| text(node, "node").to_owned()).collect())
+}
+
+/// Opens a file for codes that only its owner may read.
+fn open_codes(path: &Path) -> Result<(&Path, File), Failure> {
+    let cannot = || format!("cannot open {} for the codes", path.display());
+    let file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    let file = file.with_context(cannot)?;
+    if file.metadata().with_context(cannot)?.permissions().mode() & 0o077 != 0 {
+        return Err(Failure::Usage(format!(
+            "others may read {0}, and codes hold keys: chmod 600 {0}",
+            path.display()
+        )));
+    }
+    Ok((path, file))
 }
 
 fn waits(name: &str, what: &str) {

@@ -140,7 +140,7 @@ fn import(config: &Path, file: &Path, style: Style) -> Result<(), Failure> {
     let declared = Declared::of(config);
     let (people, faults) = read_csv(&text, &declared);
     for fault in &faults {
-        eprintln!("{}:{fault}", file.display());
+        print::note(&format!("{}:{fault}", file.display()));
     }
     notes(&declared.unread(&people.iter().collect::<Vec<_>>()), style);
     let nobody = people.is_empty();
@@ -289,7 +289,7 @@ fn read_csv(text: &str, declared: &Declared) -> (Vec<PersonRow>, Vec<String>) {
 }
 
 fn export(config: &Path) -> Result<(), Failure> {
-    let mut writer = csv::Writer::from_writer(std::io::stdout());
+    let mut writer = csv::Writer::from_writer(print::Output);
     writer.write_record(COLUMNS)?;
     for person in everybody(config)? {
         let consent = if person.consent { "yes" } else { "no" };

@@ -2,7 +2,7 @@
 
 use kengele::config::{Diagnostic, Severity};
 use serde_json::Value;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 
 /// Colours on a terminal, none elsewhere or where `NO_COLOR` asks for none; JSON where a machine reads.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +14,7 @@ pub(crate) struct Style {
 
 impl Style {
     pub(crate) fn of_terminal(json: bool) -> Self {
-        let terminal = std::io::stdout().is_terminal();
+        let terminal = io::stdout().is_terminal();
         // <https://no-color.org>: present and not empty.
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self { json, colour: terminal && !unwanted, terminal }
@@ -40,11 +40,37 @@ pub(crate) fn count(number: impl TryInto<i64>, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
-/// Prints a line, and ends quietly when nobody reads any more.
-pub(crate) fn line(text: &str) {
-    if writeln!(std::io::stdout(), "{text}").is_err() {
+/// Standard output. Whoever reads it may leave (`| head -1`): the program then ends quietly, for nothing went wrong.
+pub(crate) struct Output;
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        or_leave(io::stdout().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        or_leave(io::stdout().flush())
+    }
+}
+
+fn or_leave<T>(written: io::Result<T>) -> io::Result<T> {
+    if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
         std::process::exit(0);
     }
+    written
+}
+
+/// Prints a line. Ends the program where it cannot be written: a full disk is told, a reader who left is not.
+pub(crate) fn line(text: &str) {
+    if let Err(error) = writeln!(Output, "{text}") {
+        note(&format!("kengele: cannot write to standard output: {error}"));
+        std::process::exit(1);
+    }
+}
+
+/// Writes a line to standard error; where nobody reads that, there is nobody to tell.
+pub(crate) fn note(text: &str) {
+    let _written = writeln!(io::stderr(), "{text}").is_ok();
 }
 
 pub(crate) fn json(value: &Value) {
@@ -56,7 +82,7 @@ pub(crate) fn error(words: &str, style: Style) {
     if style.json {
         line(&serde_json::json!({ "error": words }).to_string());
     }
-    eprintln!("{label} {words}");
+    note(&format!("{label} {words}"));
 }
 
 pub(crate) fn diagnostics(faults: &[Diagnostic], style: Style) {
@@ -75,7 +101,7 @@ pub(crate) fn diagnostics(faults: &[Diagnostic], style: Style) {
     let errors = faults.iter().filter(|f| f.severity == Severity::Error).count();
     let warnings = faults.len() - errors;
     if !faults.is_empty() {
-        eprintln!("{}, {}", count(errors, "error"), count(warnings, "warning"));
+        note(&format!("{}, {}", count(errors, "error"), count(warnings, "warning")));
     }
 }
 

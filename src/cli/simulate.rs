@@ -1,5 +1,8 @@
 //! `simulate`: the village outside a gateway's front door, without the gateway.
 
+mod radio;
+
+use self::radio::{Codes, Radio};
 use super::daemon::SPEED_MAX;
 use super::field::Field;
 use super::print::{self, Style};
@@ -27,15 +30,18 @@ use tokio::sync::broadcast::error::RecvError;
 pub(crate) const HELP: &str = "\
 It writes the configuration that fits it into the folder, unless one is there. A line on its standard input such as
 `+255700000004 STOP` is a text from that phone to the modem; `mto-chini WF1:…`, with the code that `kengele node add`
-shows, lets that field node live.
+shows, lets that field node live, and so does such a line in the file that `kengele node add --codes` writes.
 
 Examples:
   kengele simulate --speed 600               the village at 600 times real time; then, in another terminal:
   kengele run -c village/kengele.toml --speed 600
   kengele simulate --radio --speed 10        with field nodes on an emulated LoRa radio
+  kengele simulate --radio --radio-nodes 200 --speed 10 --radio-fault loss=50 --radio-fault forge=100
   kengele simulate --only nodes --broker 192.0.2.7:1883 --user farm --password-file secret
   kengele simulate --only modem --modem ec25 --modem-fault report-lost=100 --modem-fault reset=5";
 
+/// How often the file of codes is looked at.
+const CODES_EVERY: Duration = Duration::from_secs(1);
 /// What has not been acknowledged so long after the last publication is given up.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// So long without a text after the last publication, and it is over.
@@ -82,9 +88,8 @@ pub(crate) struct Simulate {
     /// What goes wrong with the modem, and in how many of a thousand cases
     #[arg(long, value_name = "FAULT=PER_THOUSAND", value_parser = modem_fault)]
     modem_fault: Vec<(ModemFault, u32)>,
-    /// Emulate the gateway's LoRa radio too, with a gauge and a siren in the field
-    #[arg(long)]
-    radio: bool,
+    #[command(flatten)]
+    radio: Radio,
     /// Port of the provider on 127.0.0.1
     #[arg(long, default_value_t = 8091)]
     provider_port: u16,
@@ -189,13 +194,15 @@ async fn live(simulate: &Simulate, style: Style) -> anyhow::Result<()> {
         None
     };
     write_files(simulate, &folder)?;
-    introduce(simulate, modem.is_some(), provider.as_ref(), style);
+    introduce(simulate, modem.is_some(), provider.as_ref(), style)?;
 
-    let mut field = if simulate.radio {
-        Some(Field::open(&folder.join("radio.sock"), simulate.seed, simulate.speed)?)
+    let mut field = if simulate.radio.is_on {
+        Some(simulate.radio.open(&folder, simulate.seed, simulate.speed)?)
     } else {
         None
     };
+    let mut codes = simulate.radio.codes(&simulate.folder);
+    let mut looks = tokio::time::interval(CODES_EVERY);
 
     let witness = Witness::default();
     let mut nodes = std::pin::pin!(publish(simulate, &witness));
@@ -223,6 +230,7 @@ async fn live(simulate: &Simulate, style: Style) -> anyhow::Result<()> {
                 (Some(field), Some(node)) => field.add(node),
                 (_, _) => reply(&line, &carrier, modem.as_ref()),
             },
+            _ = looks.tick(), if field.is_some() => enliven(&mut codes, &mut field, simulate)?,
             Some(seen) = in_field(&mut field) => show_siren(&seen, style),
             _ = progress.tick(), if publishing => show_progress(&witness, style),
             () = tokio::time::sleep_until(last_text + QUIET), if over => break,
@@ -234,6 +242,28 @@ async fn live(simulate: &Simulate, style: Style) -> anyhow::Result<()> {
     }
     if simulate.has(Part::Nodes) {
         show_progress(&witness, style);
+    }
+    if let Some(field) = &field {
+        let saw = field.saw();
+        let refused = radio::refused(&folder.join("kengele.toml")).await;
+        radio::show(&saw, refused.as_ref(), style);
+    }
+    Ok(())
+}
+
+/// Lets those live whose codes the file has now.
+fn enliven(
+    codes: &mut Codes,
+    field: &mut Option<Field>,
+    simulate: &Simulate,
+) -> anyhow::Result<()> {
+    for line in codes.news()? {
+        if let (Some(field), Some(node)) = (field.as_mut(), provisioned(&line, simulate)) {
+            field.add(node);
+        } else {
+            let name = line.split_whitespace().next().unwrap_or_default();
+            eprintln!("kengele: the village has no field node \"{name}\": see --radio-nodes");
+        }
     }
     Ok(())
 }
@@ -297,17 +327,26 @@ fn write_files(simulate: &Simulate, folder: &Path) -> anyhow::Result<()> {
         mqtt: simulate.broker,
         modem: &folder.join("modem"),
         provider: &format!("http://127.0.0.1:{}", simulate.provider_port),
-        radio: simulate.radio.then_some(village::Radio {
+        radio: simulate.radio.is_on.then_some(village::Radio {
             socket: &socket,
             confirms: simulate.speed <= village::CONFIRMS_UP_TO,
+            farms: simulate.radio.farms(),
         }),
     };
     demo::write_files(folder, &places)
 }
 
-fn introduce(simulate: &Simulate, modem: bool, provider: Option<&VirtualProvider>, style: Style) {
+fn introduce(
+    simulate: &Simulate,
+    modem: bool,
+    provider: Option<&VirtualProvider>,
+    style: Style,
+) -> anyhow::Result<()> {
     if style.json {
-        return;
+        if simulate.radio.is_on {
+            simulate.radio.introduce(&simulate.folder, simulate.speed, style)?;
+        }
+        return Ok(());
     }
     let folder = simulate.folder.display();
     if simulate.has(Part::Nodes) {
@@ -325,13 +364,8 @@ fn introduce(simulate: &Simulate, modem: bool, provider: Option<&VirtualProvider
     if let Some(provider) = provider {
         print::line(&format!("provider: {}", provider.base()));
     }
-    if simulate.radio {
-        print::line(&format!("radio:    {folder}/radio.sock"));
-        for name in village::FIELD_NODES {
-            print::line(&format!(
-                "          kengele node add {name} -c {folder}/kengele.toml, and type here: {name} WF1:…"
-            ));
-        }
+    if simulate.radio.is_on {
+        simulate.radio.introduce(&simulate.folder, simulate.speed, style)?;
     }
     let speed = simulate.speed;
     print::line(&format!(
@@ -339,13 +373,12 @@ fn introduce(simulate: &Simulate, modem: bool, provider: Option<&VirtualProvider
          kengele run -c {folder}/kengele.toml --speed {speed}\n  \
          kengele people import {folder}/people.csv -c {folder}/kengele.toml\n"
     ));
+    Ok(())
 }
 
-/// Reads `NAME CODE`: a field node of the village that is given its code.
+/// Reads `NAME CODE`.
 fn provisioned(line: &str, simulate: &Simulate) -> Option<FieldNode> {
-    let (name, code) = line.trim().split_once(char::is_whitespace)?;
-    let confirms = simulate.speed <= village::CONFIRMS_UP_TO;
-    village::field_node(name, code, simulate.seed, simulate.scenario, confirms)
+    simulate.radio.node(line, simulate.seed, simulate.scenario, simulate.speed)
 }
 
 /// Waits for what can be seen in the field; for ever where there is none.
@@ -368,11 +401,11 @@ fn show_siren(seen: &Seen, style: Style) {
 
 fn reply(line: &str, carrier: &Carrier, modem: Option<&VirtualModem>) {
     let Some((from, text)) = line.trim().split_once(char::is_whitespace) else {
-        eprintln!("kengele: a text from a phone is written as: +255700000004 STOP");
+        print::note("kengele: a text from a phone is written as: +255700000004 STOP");
         return;
     };
     if modem.is_none() || !carrier.send_from(from, village::OWN_NUMBER, text) {
-        eprintln!("kengele: {from} cannot reach the modem");
+        print::note(&format!("kengele: {from} cannot reach the modem"));
     }
 }
 

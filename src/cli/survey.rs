@@ -16,20 +16,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) const HELP: &str = "\
-One walks with a node that reports every few seconds (`kengele node interval NODE \"10 s\"`), one sits at the gateway:
+One walks with a node that reports often (`kengele node interval NODE \"30 s\"`), one sits at the gateway:
   kengele survey record mto-chini walk.csv     type the name of each place and Enter; Ctrl-C ends
   kengele survey report walk.csv --svg walk.svg
 
-Every file of this form can be reported: unix_ms,place,counter,rssi_dbm,snr_db,spreading_factor; a line without numbers
-begins a place, one without a place as well is a pause.";
+Every file of this form can be reported: unix_ms,place,counter,rssi_dbm,snr_db,spreading_factor, and node if there is
+one; a line without numbers begins a place, one without a place as well is a pause.";
 
 /// How often the gateway is asked.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// The place before the first name.
 const BEGINNING: &str = "start";
-/// Columns of the file.
-const COLUMNS: [&str; 6] =
-    ["unix_ms", "place", "counter", "rssi_dbm", "snr_db", "spreading_factor"];
+/// Columns of the file; the last may be missing.
+const COLUMNS: [&str; 7] =
+    ["unix_ms", "place", "counter", "rssi_dbm", "snr_db", "spreading_factor", NODE];
+const NODE: &str = "node";
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Survey {
@@ -63,8 +64,11 @@ pub(crate) fn run(config: &Path, command: Survey, style: Style) -> Result<(), Fa
 /// Writes hearings and places down until it is interrupted.
 fn record(config: &Path, node: &str, path: &Path, style: Style) -> Result<(), Failure> {
     let is_new = std::fs::metadata(path).map_or(true, |found| found.len() == 0);
-    if !is_new {
-        read(path)?;
+    if !is_new && let Some(other) = read(path)?.node.filter(|other| other != node) {
+        return Err(Failure::Usage(format!(
+            "{} is of a walk with {other}: record {node} in a file of its own",
+            path.display()
+        )));
     }
     let file = File::options().create(true).append(true).open(path);
     let mut file = file.with_context(|| format!("cannot write {}", path.display()))?;
@@ -105,7 +109,7 @@ fn record(config: &Path, node: &str, path: &Path, style: Style) -> Result<(), Fa
                     }
                     for (number, heard) in heard.unwrap_or_default() {
                         behind = behind.max(number);
-                        write(&mut file, &place, &heard)?;
+                        write(&mut file, node, &place, &heard)?;
                         note(&format!(
                             "{}  {place}: {:.0} dBm, SNR {:.1} dB, SF{}",
                             print::clock(heard.at_ms), heard.rssi_dbm, heard.snr_db, heard.spreading_factor
@@ -142,7 +146,7 @@ fn hearings(config: &Path, node: &str, behind: u64) -> Result<Vec<(u64, Heard)>,
     Ok(answer.as_array().into_iter().flatten().filter_map(one).collect())
 }
 
-fn write(file: &mut File, place: &str, heard: &Heard) -> anyhow::Result<()> {
+fn write(file: &mut File, node: &str, place: &str, heard: &Heard) -> anyhow::Result<()> {
     let mut csv = csv::Writer::from_writer(file);
     csv.write_record([
         heard.at_ms.to_string(),
@@ -151,6 +155,7 @@ fn write(file: &mut File, place: &str, heard: &Heard) -> anyhow::Result<()> {
         heard.rssi_dbm.to_string(),
         heard.snr_db.to_string(),
         heard.spreading_factor.to_string(),
+        node.to_owned(),
     ])?;
     Ok(csv.flush()?)
 }
@@ -158,33 +163,52 @@ fn write(file: &mut File, place: &str, heard: &Heard) -> anyhow::Result<()> {
 fn mark(file: &mut File, place: &str) -> anyhow::Result<()> {
     let now_ms = jiff::Timestamp::now().as_millisecond().to_string();
     let mut csv = csv::Writer::from_writer(file);
-    csv.write_record([now_ms.as_str(), place, "", "", "", ""])?;
+    csv.write_record([now_ms.as_str(), place, "", "", "", "", ""])?;
     Ok(csv.flush()?)
 }
 
+/// What a file holds.
+struct Walk {
+    heard: Vec<Heard>,
+    marks: Vec<Mark>,
+    /// Who was carried, if the file says so.
+    node: Option<String>,
+}
+
 /// Reads a file of hearings and places.
-fn read(path: &Path) -> Result<(Vec<Heard>, Vec<Mark>), Failure> {
+fn read(path: &Path) -> Result<Walk, Failure> {
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
     let headings = reader.headers().map_err(anyhow::Error::from)?.clone();
-    if headings.iter().map(str::trim).ne(COLUMNS) {
+    let written: Vec<&str> = headings.iter().map(str::trim).collect();
+    if !COLUMNS.starts_with(&written) || written.len() + 1 < COLUMNS.len() {
         return Err(Failure::Usage(format!(
             "{}:1: the columns are not {}",
             path.display(),
             COLUMNS.join(",")
         )));
     }
-    let (mut heard, mut marks): (Vec<Heard>, Vec<Mark>) = (Vec::new(), Vec::new());
+    let mut walk = Walk { heard: Vec::new(), marks: Vec::new(), node: None };
     for (row, line) in reader.records().zip(2..) {
         let read = row.map_err(|error| error.to_string()).and_then(|row| line_of(&row));
-        let Line { at_ms, place, heard: one } =
-            read.map_err(|words| Failure::Usage(format!("{}:{line}: {words}", path.display())))?;
-        if marks.last().is_none_or(|mark| mark.place != place) {
-            marks.push(Mark { at_ms, place });
+        let told = |words: String| Failure::Usage(format!("{}:{line}: {words}", path.display()));
+        let Line { at_ms, place, heard, node } = read.map_err(told)?;
+        if walk.marks.last().is_none_or(|mark| mark.place != place) {
+            walk.marks.push(Mark { at_ms, place });
         }
-        heard.extend(one);
+        walk.heard.extend(heard);
+        match (&walk.node, node) {
+            (Some(known), Some(node)) if *known != node => {
+                let words = "one walk is with one node: their counters are not one another's";
+                return Err(told(format!(
+                    "of {node}, and the lines above are of {known}; {words}"
+                )));
+            }
+            (_, None) => {}
+            (_, node) => walk.node = node,
+        }
     }
-    Ok((heard, marks))
+    Ok(walk)
 }
 
 /// A line of the file.
@@ -192,6 +216,7 @@ struct Line {
     at_ms: i64,
     place: Option<String>,
     heard: Option<Heard>,
+    node: Option<String>,
 }
 
 fn line_of(row: &csv::StringRecord) -> Result<Line, String> {
@@ -204,9 +229,10 @@ fn line_of(row: &csv::StringRecord) -> Result<Line, String> {
             .ok_or_else(|| format!("{name} is {:?}, no number", cell(place)))
     };
     let at_ms = cell(0).parse().map_err(|_| format!("unix_ms is {:?}, no number", cell(0)))?;
-    let place = Some(cell(1).to_owned()).filter(|place| !place.is_empty());
+    let word = |place| Some(cell(place).to_owned()).filter(|word| !word.is_empty());
+    let place = word(1);
     if (2..COLUMNS.len()).all(|column| cell(column).is_empty()) {
-        return Ok(Line { at_ms, place, heard: None });
+        return Ok(Line { at_ms, place, heard: None, node: None });
     }
     if place.is_none() {
         return Err("the place has no name".to_owned());
@@ -220,11 +246,11 @@ fn line_of(row: &csv::StringRecord) -> Result<Line, String> {
         spreading_factor: spreading_factor
             .ok_or_else(|| format!("spreading_factor is {:?}, not 7 to 12", cell(5)))?,
     };
-    Ok(Line { at_ms, place, heard: Some(heard) })
+    Ok(Line { at_ms, place, heard: Some(heard), node: word(6) })
 }
 
 fn report(path: &Path, svg: Option<&Path>, style: Style) -> Result<(), Failure> {
-    let (heard, marks) = read(path)?;
+    let Walk { heard, marks, .. } = read(path)?;
     if heard.is_empty() {
         return Err(Failure::Failed(anyhow!("{}: nothing was heard", path.display())));
     }

@@ -34,7 +34,7 @@ pub(super) fn semtech_udp(root: &Section<'_>, faults: &Faults<'_>) -> Option<Sem
         listen: section.opt("listen")?,
         gateways,
         power_dbm: section.small("power_dbm"),
-        airtime_per_hour: section.get("airtime_per_hour"),
+        airtime_per_hour: section.opt("airtime_per_hour"),
     })
 }
 
@@ -88,9 +88,31 @@ pub(super) fn nodes(
             _ => CounterReset::Never,
         };
         let listens = section.get::<String>("class") == "C";
-        nodes.push(LorawanNode { place, codec, version, activation, counter_reset, listens });
+        let data_rate = data_rate(&section, network, faults);
+        nodes.push(LorawanNode {
+            place,
+            codec,
+            version,
+            activation,
+            counter_reset,
+            data_rate,
+            listens,
+        });
     }
     nodes
+}
+
+fn data_rate(section: &Section<'_>, network: Option<&Lorawan>, faults: &Faults<'_>) -> Option<u8> {
+    section.written("data_rate")?;
+    let wanted = section.small("data_rate");
+    // SF7 at 125 kHz, the fastest that every channel has: RP002-1.0.4, chapter 2.
+    let highest = if network.is_some_and(|network| network.region == "US915") { 3 } else { 5 };
+    if wanted > highest {
+        let help = format!("write 0 to {highest}: that is SF7 in this region");
+        let words = format!("{wanted} is no data rate of every channel");
+        faults.error(section.place_of("data_rate"), words, help);
+    }
+    Some(wanted)
 }
 
 fn activation(section: &Section<'_>, faults: &Faults<'_>) -> Option<Activation> {

@@ -320,10 +320,10 @@ pub struct SemtechUdp {
     pub listen: SocketAddr,
     /// EUIs of the gateways that are listened to.
     pub gateways: Vec<u64>,
-    /// Power of downlinks, dBm.
+    /// Power of downlinks, dBm; less where the plan allows less.
     pub power_dbm: u8,
-    /// Most airtime of downlinks of one gateway in an hour.
-    pub airtime_per_hour: Duration,
+    /// Most airtime of downlinks of one gateway in an hour, where it is to be less than the plan allows.
+    pub airtime_per_hour: Option<Duration>,
 }
 
 /// `[lorawan]`.
@@ -352,6 +352,8 @@ pub struct LorawanNode {
     pub activation: Activation,
     /// Whether its counter may begin again.
     pub counter_reset: CounterReset,
+    /// The data rate that it is asked to keep.
+    pub data_rate: Option<u8>,
     /// Whether it always listens (class C), and not only after a frame of its own.
     pub listens: bool,
 }

@@ -101,6 +101,8 @@ pub struct Airtime {
     plan: &'static Plan,
     /// Gain of the antenna over a dipole, dB.
     gain_db: f64,
+    /// What the operator lets all bands together have in an hour.
+    most: Option<Duration>,
     sent: BTreeMap<usize, VecDeque<(Timestamp, Duration)>>,
 }
 
@@ -108,7 +110,14 @@ impl Airtime {
     /// Opens the account of a radio whose antenna has so much gain over an isotropic one, dBi.
     #[must_use]
     pub fn new(plan: &'static Plan, antenna_dbi: f64) -> Self {
-        Self { plan, gain_db: antenna_dbi - plans::DIPOLE_DBI, sent: BTreeMap::new() }
+        let gain_db = antenna_dbi - plans::DIPOLE_DBI;
+        Self { plan, gain_db, most: None, sent: BTreeMap::new() }
+    }
+
+    /// Lets no hour hold more than that in all bands together, whatever the plan allows.
+    #[must_use]
+    pub fn at_most(self, most: Option<Duration>) -> Self {
+        Self { most, ..self }
     }
 
     /// Judges a frame of that many bytes.
@@ -129,30 +138,24 @@ impl Airtime {
             return Verdict::Never(Never::Dwell);
         }
         let power_dbm = band.erp_dbm - self.gain_db.max(0.0);
-        let Some(duty) = band.duty else { return Verdict::Now { power_dbm } };
-        let most = match urgency {
-            Urgency::Danger => HOUR.mul_f64(duty),
-            Urgency::Ordinary => HOUR.mul_f64(duty * (1.0 - KEPT_FOR_DANGER)),
-        };
-        if air > most {
-            return Verdict::Never(Never::Duty);
-        }
-        let sent = self.sent.get(&place);
-        // The hour that ends with this frame: what ended within it counts whole.
-        let leaves = |at: Timestamp, old: Duration| at + old + HOUR + BOOKED_EARLY_MAX + ROUNDING;
-        let within =
-            || sent.into_iter().flatten().filter(|(at, old)| leaves(*at, *old) > now + air);
-        let mut sum: Duration = within().map(|(_, air)| *air).sum();
-        if sum + air <= most {
-            return Verdict::Now { power_dbm };
-        }
-        for (at, old) in within() {
-            sum = sum.saturating_sub(*old);
-            if sum + air <= most {
-                return Verdict::Wait(leaves(*at, *old) - air + ROUNDING);
+        let of_band = || self.sent.get(&place).into_iter().flatten();
+        let of_all = || self.sent.values().flatten();
+        let limits = [
+            band.duty.map(|duty| (HOUR.mul_f64(duty), of_band().copied().collect())),
+            self.most.map(|most| (most, of_all().copied().collect())),
+        ];
+        let mut from = now;
+        for (most, sent) in limits.into_iter().flatten() {
+            let most = match urgency {
+                Urgency::Danger => most,
+                Urgency::Ordinary => most.mul_f64(1.0 - KEPT_FOR_DANGER),
+            };
+            match room(sent, air, most, now) {
+                Some(at) => from = from.max(at),
+                None => return Verdict::Never(Never::Duty),
             }
         }
-        Verdict::Never(Never::Duty)
+        if from > now { Verdict::Wait(from) } else { Verdict::Now { power_dbm } }
     }
 
     /// Books a frame that goes out now. Ask first.
@@ -164,7 +167,8 @@ impl Airtime {
         now: Timestamp,
     ) {
         let band = self.plan.band(frequency_hz, width(modulation));
-        let Some((place, _)) = band.filter(|(_, band)| band.duty.is_some()) else { return };
+        let is_limited = |band: &Band| band.duty.is_some() || self.most.is_some();
+        let Some((place, _)) = band.filter(|(_, band)| is_limited(band)) else { return };
         let air = modulation.time_on_air(bytes, true);
         let sent = self.sent.entry(place).or_default();
         while sent.front().is_some_and(|(at, _)| now.since(*at) > 2 * HOUR) {
@@ -222,6 +226,30 @@ impl Airtime {
             sent.filter(|(at, _)| now.since(*at) <= HOUR).map(|(_, air)| *air).sum();
         Some((sum.as_secs_f64() / HOUR.as_secs_f64(), band.duty?))
     }
+}
+
+/// Returns from when on a frame that lasts `air` leaves an hour with no more than `most`; none: never.
+fn room(
+    mut sent: Vec<(Timestamp, Duration)>,
+    air: Duration,
+    most: Duration,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    if air > most {
+        return None;
+    }
+    // The hour that ends with this frame: what ended within it counts whole.
+    let leaves = |at: Timestamp, old: Duration| at + old + HOUR + BOOKED_EARLY_MAX + ROUNDING;
+    sent.retain(|(at, old)| leaves(*at, *old) > now + air);
+    sent.sort_unstable();
+    let mut sum: Duration = sent.iter().map(|(_, old)| *old).sum();
+    if sum + air <= most {
+        return Some(now);
+    }
+    sent.into_iter().find_map(|(at, old)| {
+        sum = sum.saturating_sub(old);
+        (sum + air <= most).then(|| leaves(at, old) - air + ROUNDING)
+    })
 }
 
 fn width(modulation: Modulation) -> u32 {
@@ -321,6 +349,39 @@ mod tests {
         assert!(matches!(then, Verdict::Now { .. }), "{then:?}");
         let (sent, allowed) = airtime.share(hz, at(now)).unwrap();
         assert!(sent > 0.006 && sent <= allowed, "{sent} of {allowed}");
+    }
+
+    #[test]
+    fn what_the_operator_allows_bounds_all_bands_together() {
+        let eu868 = Plan::named("EU868").unwrap();
+        let most = SF12.time_on_air(51, true) * 3;
+        let mut airtime = Airtime::new(eu868, 2.15).at_most(Some(most));
+        let ask = |airtime: &Airtime, hz, now| airtime.ask(hz, SF12, 51, Urgency::Danger, at(now));
+        for (hz, now) in [(868_100_000, 0), (869_525_000, 100), (867_900_000, 200)] {
+            assert!(matches!(ask(&airtime, hz, now), Verdict::Now { .. }), "{hz}");
+            airtime.book(hz, SF12, 51, at(now));
+        }
+        let Verdict::Wait(until) = ask(&airtime, 869_525_000, 300) else { panic!() };
+        assert!((at(3600)..at(3700)).contains(&until), "{until:?}");
+        // What the plan allows in a band is no more for it.
+        let mut airtime = Airtime::new(eu868, 2.15).at_most(Some(HOUR));
+        let mut now = 0;
+        while let Verdict::Now { .. } = ask(&airtime, 869_000_000, now) {
+            airtime.book(869_000_000, SF12, 51, at(now));
+            now += 10;
+        }
+        let (sent, allowed) = airtime.share(869_000_000, at(now)).unwrap();
+        assert!(sent <= allowed && allowed < 0.0011, "{sent} of {allowed}");
+        // Where the plan has no limit, there is the operator's.
+        let mut wide = Airtime::new(Plan::named("IN865").unwrap(), 2.15).at_most(Some(most));
+        let sent = (0..10).filter(|now| {
+            let may = matches!(ask(&wide, 866_550_000, *now * 10), Verdict::Now { .. });
+            if may {
+                wide.book(866_550_000, SF12, 51, at(*now * 10));
+            }
+            may
+        });
+        assert_eq!(sent.count(), 3);
     }
 
     #[test]

@@ -77,6 +77,11 @@ impl NodeClock {
         self.newest.is_some()
     }
 
+    /// Returns the latest event time so far; the beginning of the time line before the first reading.
+    pub(crate) fn newest(&self) -> Timestamp {
+        self.newest.unwrap_or_default()
+    }
+
     /// Returns where a stamp would stand, without taking it in; `None` before the first one.
     pub(crate) fn position(&self, stamp_ms: i64) -> Option<Timestamp> {
         self.offset_ms.map(|offset_ms| Timestamp::from_millis(stamp_ms.saturating_add(offset_ms)))

@@ -49,6 +49,30 @@ pub enum Bug {
     HoldForgottenAtRestart,
     /// The engine follows the rule's last level instead of the highest.
     HighestIgnored,
+    /// The engine lets late readings raise levels.
+    LateRaises,
+    /// The engine takes what came after newer readings for the time at which a hold goes on.
+    HoldAtOldTime,
+    /// The engine counts what a silent node said last.
+    SilentCounted,
+    /// The engine takes a condition of which too little is known for one that fails.
+    UnknownFails,
+    /// The engine never finds a warning of silence alone out of date when its node is heard.
+    SilenceUnended,
+    /// The engine forgets an earlier silence for a later one that is waited for.
+    LaterSilenceWaited,
+    /// The engine counts the time without power as silence.
+    OutageBlamed,
+    /// The engine issues anew what the rule that spoke first saw, whether it is heard or not.
+    ReissuedUnheard,
+    /// The engine raises again at once what it has just cleared.
+    CoolDownIgnored,
+    /// The engine tells what each rule does by itself.
+    RulesFollowedApart,
+    /// The engine forgets at a reload which limits held.
+    HysteresisForgottenAtReload,
+    /// The engine takes a counter's wrap for a new beginning.
+    WrapIgnored,
     /// The radio link's window moves one counter too few.
     RadioWindowOffByOne,
     /// A node goes on after a restart with counters that it may have used.
@@ -69,6 +93,22 @@ impl Bug {
         Self::WindowTooLong,
         Self::HoldForgottenAtRestart,
         Self::HighestIgnored,
+    ];
+
+    /// The faults of the engine that need a village of several nodes and rules to show.
+    pub const VILLAGE: [Self; 12] = [
+        Self::LateRaises,
+        Self::HoldAtOldTime,
+        Self::SilentCounted,
+        Self::UnknownFails,
+        Self::SilenceUnended,
+        Self::LaterSilenceWaited,
+        Self::OutageBlamed,
+        Self::ReissuedUnheard,
+        Self::CoolDownIgnored,
+        Self::RulesFollowedApart,
+        Self::HysteresisForgottenAtReload,
+        Self::WrapIgnored,
     ];
 
     /// The faults of the radio link.

@@ -5,6 +5,7 @@
 //! expectation are believed in the end.
 
 use crate::domain::node::{Counter, Sensor, Step};
+use crate::domain::planted::{self, Bug};
 use crate::domain::reading::Quality;
 use crate::domain::snapshot::{Reader, SnapshotError, Writer};
 use crate::domain::time::Timestamp;
@@ -103,7 +104,8 @@ impl Control {
     fn increment(&mut self, counter: &Counter, total: f64) -> Result<Option<f64>, Quality> {
         let Some(before) = self.total.replace(total) else { return Ok(None) };
         let grown = total - before;
-        let wrapped = counter.wraps_at.map(|wrap| grown + wrap);
+        let wraps_at = counter.wraps_at.filter(|_| !planted::is(Bug::WrapIgnored));
+        let wrapped = wraps_at.map(|wrap| grown + wrap);
         let increment = if grown >= 0.0 {
             grown
         } else if let Some(wrapped) = wrapped.filter(|w| (0.0..=counter.increment_max).contains(w))

@@ -24,6 +24,14 @@ pub struct RuleBook {
 }
 
 impl RuleBook {
+    /// Returns whether `signal` is what `other` is in another book: nodes are known by their names.
+    pub(crate) fn is_same(&self, signal: Signal, other: Signal, book: &Self) -> bool {
+        let name = |book: &Self, signal: Signal| {
+            book.nodes.get(signal.node.0 as usize).map(|node| node.name.clone())
+        };
+        Signal { node: other.node, ..signal } == other && name(self, signal) == name(book, other)
+    }
+
     /// Returns a signal as a configuration writes it: `mto-juu/rain sum 24 h`.
     #[must_use]
     pub fn words(&self, signal: Signal) -> String {

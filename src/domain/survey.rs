@@ -97,7 +97,8 @@ pub fn floor_db(spreading_factor: u8) -> f64 {
 ///
 /// The step between two counters is the commonest one: one from frame to frame for LoRaWAN, and as many as there are
 /// seconds between two reports for our own link. What is missing between two frames is laid evenly into the time between
-/// them, and belongs to the place at that time. Over a pause nothing is missing, and a frame that comes again is one frame.
+/// them, and belongs to the place at that time. What was silent before a pause is missing, too, as much of it as the node
+/// would have sent; over the pause nothing is. A frame that comes again is one frame.
 #[must_use]
 pub fn table(heard: &[Heard], marks: &[Mark]) -> Vec<Row> {
     let mut heard = heard.to_vec();
@@ -142,6 +143,13 @@ pub fn table(heard: &[Heard], marks: &[Mark]) -> Vec<Row> {
             found.extend(at(before.at_ms + into).map(|place| (place, None)));
         }
     }
+    for (last, mark) in silences(&heard, &marks) {
+        let Some(period_ms) = period_ms(&heard, step) else { break };
+        // A frame may be a little late.
+        let missing = (mark.at_ms - last.at_ms - period_ms / 8) / period_ms;
+        let missed = (1..=missing.min(i64::from(GAP_MAX))).map(|n| last.at_ms + n * period_ms);
+        found.extend(missed.filter_map(|at_ms| Some((at(at_ms)?, None))));
+    }
     for (place, heard) in found {
         let Some((_, frames, lost)) = places.get_mut(place) else { continue };
         match heard {
@@ -150,6 +158,32 @@ pub fn table(heard: &[Heard], marks: &[Mark]) -> Vec<Row> {
         }
     }
     places.into_iter().map(|(place, frames, lost)| row(place, &frames, lost)).collect()
+}
+
+/// Returns for each pause the last frame before it, unless that came before another pause.
+fn silences<'a>(
+    heard: &'a [Heard],
+    marks: &'a [Mark],
+) -> impl Iterator<Item = (&'a Heard, &'a Mark)> {
+    let pauses = || marks.iter().filter(|mark| mark.place.is_none());
+    pauses().filter_map(move |pause| {
+        let last = heard.iter().rev().find(|heard| heard.at_ms <= pause.at_ms)?;
+        let between = last.at_ms..pause.at_ms;
+        (!pauses().any(|other| between.contains(&other.at_ms))).then_some((last, pause))
+    })
+}
+
+/// Returns how long it commonly is from one frame to the next, ms.
+fn period_ms(heard: &[Heard], step: u32) -> Option<i64> {
+    let is_next = |gap: u32| gap > 0 && step.abs_diff(gap) <= step / 8;
+    let between = |pair: &[Heard]| {
+        let (before, after) = (pair.first()?, pair.last()?);
+        let gap = after.counter.checked_sub(before.counter)?;
+        is_next(gap).then_some(after.at_ms - before.at_ms)
+    };
+    let mut times: Vec<i64> = heard.windows(2).filter_map(between).collect();
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().filter(|period_ms| *period_ms > 0)
 }
 
 /// Returns the commonest step between two counters; 1 where there is none.
@@ -286,6 +320,28 @@ mod tests {
         let rows = table(&frames, &[mark(0, "a"), pause, mark(3690, "a")]);
         assert_eq!((rows.len(), rows[0].heard, rows[0].lost), (1, 20, 0));
         assert_eq!(rows[0].verdict, Verdict::Good);
+    }
+
+    #[test]
+    fn silence_before_a_pause_is_loss_and_after_it_is_none() {
+        let mut frames: Vec<Heard> =
+            (0..10).map(|n| heard(i64::from(n) * 10, n * 10, 8.0)).collect();
+        // At the tree two are heard, then none for two minutes. The next day another two.
+        frames.extend([heard(101, 101, -9.0), heard(110, 110, -9.0)]);
+        frames.extend([heard(90_000, 90_000, 8.0), heard(90_010, 90_010, 8.0)]);
+        let pause = |at_s: i64| Mark { at_ms: at_s * 1000, place: None };
+        let marks = [
+            mark(0, "daraja"),
+            mark(95, "mwembe"),
+            pause(235),
+            pause(89_900),
+            mark(89_900, "kilima"),
+            pause(90_012),
+        ];
+        let rows = table(&frames, &marks);
+        let counts: Vec<(u32, u32)> = rows.iter().map(|row| (row.heard, row.lost)).collect();
+        assert_eq!(counts, [(10, 0), (2, 12), (2, 0)]);
+        assert_eq!(rows[1].verdict, Verdict::Poor);
     }
 
     proptest! {

@@ -113,6 +113,11 @@ impl Window {
         over
     }
 
+    /// Returns whether the newest reading cannot be believed.
+    pub(crate) fn ends_in_doubt(&self) -> bool {
+        self.samples.back().is_some_and(|sample| sample.value.is_none())
+    }
+
     fn leave(&mut self) {
         let Some(sample) = self.samples.pop_front() else { return };
         self.gone += 1;

@@ -3,10 +3,10 @@
 use crate::domain::frame::{Frame, Origin};
 use crate::domain::node::Node;
 use crate::domain::quantity::Quantity;
-use crate::domain::reading::Measurement;
+use crate::domain::reading::{Measurement, Stamp};
 use crate::domain::rule::{NodeIndex, RuleBook};
 use crate::wire::network_server::{Event, Fate, Server};
-use crate::wire::payload::{About, DecodeError, PayloadMap};
+use crate::wire::payload::{About, DecodeError, Format, PayloadMap};
 use crate::wire::text::{self, Encoding};
 use crate::wire::topic::Template;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -118,15 +118,21 @@ struct Told {
 }
 
 impl Route {
-    /// Reads a payload into `measurements`.
+    fn has_script(&self) -> bool {
+        let runs = |map: &PayloadMap| matches!(map.format, Format::JavaScript(_));
+        runs(&self.map) || self.codec.as_ref().is_some_and(runs)
+    }
+
+    /// Reads a payload into `measurements`; it came at a Unix time, if that is known.
     fn read(
         &self,
         payload: &[u8],
         quantity: Option<&str>,
+        unix_ms: Option<i64>,
         measurements: &mut Vec<Measurement>,
     ) -> Result<Said, DecodeError> {
         let Some(server) = self.server else {
-            let about = About { quantity, port: None };
+            let about = About { quantity, port: None, unix_ms };
             let bytes = text::decode(self.encoding, payload)?;
             let troubles = self.map.decode(&bytes, about, measurements)?;
             return Ok(Said::Told(Told { node: None, troubles, battery_level: None }));
@@ -139,7 +145,11 @@ impl Route {
             }
             Event::Downlink { id, fate } => return Ok(Said::Downlink(id, fate)),
         };
-        let about = About { quantity, port: Some(uplink.port) };
+        let heard_ms = match uplink.stamp {
+            Some(Stamp::Unix(ms)) => Some(ms),
+            Some(Stamp::Age(_)) | None => unix_ms,
+        };
+        let about = About { quantity, port: Some(uplink.port), unix_ms: heard_ms };
         let troubles = match (&uplink.object, &self.codec) {
             (Some(object), _) => self.map.decode(object.get().as_bytes(), about, measurements)?,
             (None, Some(codec)) => codec.decode(&uplink.payload, about, measurements)?,
@@ -181,8 +191,14 @@ impl Decoder {
         self.heard.values()
     }
 
-    /// Reads a frame into `measurements`, which it empties first.
-    pub fn decode(&mut self, frame: &Frame, measurements: &mut Vec<Measurement>) -> Decoded {
+    /// Reads a frame into `measurements`, which it empties first. It came at a Unix time in milliseconds, if the calendar
+    /// is set.
+    pub fn decode(
+        &mut self,
+        frame: &Frame,
+        unix_ms: Option<i64>,
+        measurements: &mut Vec<Measurement>,
+    ) -> Decoded {
         measurements.clear();
         let Origin::Mqtt { link, topic, .. } = &frame.origin else { return Decoded::NoTemplate };
         let key = (Arc::clone(link), Arc::clone(topic));
@@ -198,9 +214,16 @@ impl Decoder {
         else {
             return Decoded::NoTemplate;
         };
-        let read = route.read(&frame.payload, meaning.quantity.as_deref(), measurements);
-        // Of an undeclared node it is only worth knowing what it measures, unless its frame tells who it is.
-        if meaning.node.is_none() && route.server != Some(Server::Meshtastic) {
+        // Of an undeclared node it is only worth knowing what it measures, unless its frame tells who it is. Strangers do not
+        // set scripts to work.
+        let is_stranger = meaning.node.is_none() && route.server != Some(Server::Meshtastic);
+        if is_stranger && route.has_script() {
+            let name = meaning.name.clone();
+            return self.undeclared(name, topic, &frame.payload, measurements);
+        }
+        let quantity = meaning.quantity.as_deref();
+        let read = route.read(&frame.payload, quantity, unix_ms, measurements);
+        if is_stranger {
             let name = meaning.name.clone();
             return self.undeclared(name, topic, &frame.payload, measurements);
         }

@@ -117,6 +117,8 @@ pub struct Status {
     pub heard: Vec<Heard>,
     /// What radio frames were refused for, and how often.
     pub radio_refused: Vec<(&'static str, u64)>,
+    /// What frames could not be read for, and how often since the start.
+    pub undecoded: Vec<(&'static str, u64)>,
     /// How the sirens are.
     pub sirens: Vec<SirenStatus>,
     /// The disk works.
@@ -167,6 +169,8 @@ pub struct Pipeline {
     readings_since_snapshot: u64,
     snapshot_bytes: usize,
     senders: Senders,
+    /// By the kind of fault, of which there are only so many.
+    undecoded: BTreeMap<&'static str, u64>,
 }
 
 /// How many senders wait for acknowledgements of late.
@@ -246,6 +250,7 @@ impl Pipeline {
             readings_since_snapshot: 0,
             snapshot_bytes: 0,
             senders: Senders { seen: HashSet::new(), since: Instant::now(), count: 0 },
+            undecoded: BTreeMap::new(),
         }
     }
 
@@ -350,7 +355,10 @@ impl Pipeline {
         let Envelope { frame, receipt } = envelope;
         let sender = frame.origin.sender();
         let decoded = match &frame.origin {
-            Origin::Mqtt { .. } => self.decoder.decode(&frame, measurements),
+            Origin::Mqtt { .. } => {
+                let unix_ms = self.telemetry.clock.calendar_ms(round.turn.at);
+                self.decoder.decode(&frame, unix_ms, measurements)
+            }
             Origin::Radio(hearing) => {
                 measurements.clear();
                 let phy = &frame.payload;
@@ -389,6 +397,7 @@ impl Pipeline {
             }
             Decoded::Unreadable(error) => {
                 counters.undecoded.add(1);
+                *self.undecoded.entry(error.reason()).or_default() += 1;
                 round.turn.undecoded.push(Undecoded {
                     origin: frame.origin.to_string(),
                     reason: error.to_string(),
@@ -670,6 +679,7 @@ impl Pipeline {
                 .collect(),
             heard: self.decoder.heard().cloned().collect(),
             radio_refused: self.radio.refused().chain(self.links.refused()).collect(),
+            undecoded: self.undecoded.iter().map(|(reason, count)| (*reason, *count)).collect(),
             sirens: self.siren_status(),
             disk_works: self.retry_disk_at.is_none(),
             unsaved_turns: self.unsaved.len(),

@@ -312,7 +312,8 @@ impl Pipeline {
                 round.downlinks.extend(downlink);
                 let Some(Payload { port, bytes }) = payload else { return Decoded::Nothing };
                 let Some(codec) = self.radio.codec(node) else { return Decoded::Nothing };
-                let about = About { quantity: None, port: Some(port) };
+                let unix_ms = self.telemetry.clock.calendar_ms(hearing.at);
+                let about = About { quantity: None, port: Some(port), unix_ms };
                 match codec.decode(&bytes, about, measurements) {
                     Ok(troubles) => Decoded::Heard { node, troubles },
                     Err(error) => Decoded::Unreadable(error),

@@ -16,6 +16,7 @@ use lora_phy::mod_params::RadioError;
 use lora_phy::sx126x::{Config, Sx126x, Sx1262};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -51,6 +52,8 @@ pub struct FieldNode {
     pub spreading_factor: u8,
     /// Any number that other nodes do not have.
     pub seed: u64,
+    /// So long after it is put up it is switched on.
+    pub switched_on_after: Duration,
 }
 
 /// What can be seen of a node.
@@ -62,6 +65,34 @@ pub struct Seen {
     pub at: Duration,
     /// Its siren sounds, or does not any more.
     pub sounds: bool,
+}
+
+/// Where what can be seen of nodes is told. Clones tell the same watcher.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    sights: mpsc::Sender<Seen>,
+    missed: Arc<AtomicU64>,
+}
+
+impl Watch {
+    /// Makes one on which so many sights may wait to be looked at.
+    #[must_use]
+    pub fn of(sights_max: usize) -> (Self, mpsc::Receiver<Seen>) {
+        let (sights, seen) = mpsc::channel(sights_max);
+        (Self { sights, missed: Arc::default() }, seen)
+    }
+
+    /// Returns how many sights nobody saw, because too many waited or the watcher had gone.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
+    }
+
+    fn tell(&self, seen: Seen) {
+        if self.sights.try_send(seen).is_err() {
+            self.missed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Why a node does not live.
@@ -99,7 +130,7 @@ struct Desk {
     began: Duration,
     name: String,
     sensors: Sensors,
-    seen: mpsc::Sender<Seen>,
+    watch: Watch,
 }
 
 impl Board for Desk {
@@ -130,7 +161,7 @@ impl Board for Desk {
     fn switch(&mut self, on: bool) {
         let (node, at) = (self.name.clone(), self.air.now());
         // Who looks away misses it; the siren sounds all the same.
-        let _seen = self.seen.try_send(Seen { node, at, sounds: on }).is_ok();
+        self.watch.tell(Seen { node, at, sounds: on });
     }
 
     fn feed(&self) {}
@@ -147,11 +178,7 @@ type Radio = LoRa<Sx126x<AirSpi, AirInterface, Sx1262>, AirDelay>;
 /// # Cancel safety
 ///
 /// Dropping it is taking its battery out; what was in its flash is lost.
-pub async fn live(
-    air: &Air,
-    node: FieldNode,
-    seen: mpsc::Sender<Seen>,
-) -> Result<Infallible, Error> {
+pub async fn live(air: &Air, node: FieldNode, watch: Watch) -> Result<Infallible, Error> {
     let provisioning = Provisioning::from_code(&node.code).map_err(Error::Code)?;
     let field = |&(quantity, min_milli, step_milli, bits): &(u8, i32, u32, u8)| Field {
         quantity,
@@ -185,6 +212,7 @@ pub async fn live(
         listening: if node.always_listens { Listening::Always } else { Listening::Windows },
         siren: node.has_siren.then_some(Siren { on_s_max: 600, test_s_max: 10 }),
     };
+    air.sleep(node.switched_on_after).await;
     let chip = air.chip(ChipKind::Sx1262, node.position);
     let config = Config { chip: Sx1262, tcxo_ctrl: None, use_dcdc: true, rx_boost: true };
     let driver = Sx126x::new(chip.spi(), chip.interface(), config);
@@ -194,7 +222,26 @@ pub async fn live(
     let app = App::start(plan, flash.map_err(Error::Flash)?, Boot::PowerOn, node.seed);
     let app = app.map_err(Error::Start)?;
     let (air, began, name) = (air.clone(), air.now(), node.name);
-    let mut desk = Desk { air, began, name, sensors: node.sensors, seen };
+    let mut desk = Desk { air, began, name, sensors: node.sensors, watch };
     // A future of its own on the heap: the firmware's is large, and there are hundreds.
     Box::pin(run(app, &plan, &mut desk, &mut radio)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sights_that_nobody_had_time_for_are_counted() {
+        let (watch, mut sights) = Watch::of(2);
+        let seen = |ms| Seen { node: "honi".into(), at: Duration::from_millis(ms), sounds: true };
+        for ms in 0..5 {
+            watch.clone().tell(seen(ms));
+        }
+        assert_eq!(watch.missed(), 3);
+        assert_eq!(sights.try_recv().unwrap(), seen(0));
+        drop(sights);
+        watch.tell(seen(9));
+        assert_eq!(watch.missed(), 4);
+    }
 }

@@ -1,5 +1,8 @@
 //! The village's own files: configuration, rules, recipients and secrets, as a technician would write them.
 
+pub mod farms;
+
+use self::farms::Farms;
 use super::air::Position;
 use super::field::FieldNode;
 use super::scenario::Scenario;
@@ -32,14 +35,17 @@ pub struct Radio<'a> {
     pub socket: &'a Path,
     /// Whether nodes wait for acknowledgements. In a hurry a computer misses their windows.
     pub confirms: bool,
+    /// What stands on the farms.
+    pub farms: Farms,
 }
 
 /// Times faster than real up to which the windows of nodes are not missed.
 pub const CONFIRMS_UP_TO: f64 = 20.0;
 /// Names of the nodes that the radio hears.
 pub const FIELD_NODES: [&str; 2] = ["mto-chini", "paa-shule"];
-/// Channel of the radio, Hz: that of the plan.
+/// Channel of the radio of a village without farms, Hz: that of the plan; and its spreading factor.
 const RADIO_HZ: u32 = 867_900_000;
+const SPREADING_FACTOR: u8 = 9;
 
 /// User name of the nodes at the listener.
 pub const NODES_USER: &str = "vituo";
@@ -70,12 +76,7 @@ pub fn files(places: &Places<'_>) -> Vec<(String, String)> {
 
 fn kengele_toml(places: &Places<'_>) -> String {
     let folder = places.folder.display();
-    let radio = places.radio.map(|radio| {
-        let listens = if radio.confirms { "after_its_frames" } else { "never" };
-        include_str!("village/radio.toml")
-            .replace("@RADIO@", &radio.socket.display().to_string())
-            .replace("@LISTENS@", listens)
-    });
+    let radio = places.radio.as_ref().map(radio_toml);
     (include_str!("village/kengele.toml").to_owned() + &radio.unwrap_or_default())
         .replace("@FOLDER@", &folder.to_string())
         .replace("@MQTT@", &places.mqtt.to_string())
@@ -85,8 +86,34 @@ fn kengele_toml(places: &Places<'_>) -> String {
         .replace("@NUMBER@", OWN_NUMBER)
 }
 
+/// Returns what a configuration says of the radio, and of the nodes that it hears.
+#[must_use]
+pub fn radio_toml(radio: &Radio<'_>) -> String {
+    let listens = if radio.confirms { "after_its_frames" } else { "never" };
+    let (frequency_hz, spreading_factor) = channel(radio.farms);
+    let channel = format!(
+        "frequency_mhz = {}\nspreading_factor = {spreading_factor}",
+        f64::from(frequency_hz) / 1e6
+    );
+    include_str!("village/radio.toml")
+        .replace("@RADIO@", &radio.socket.display().to_string())
+        .replace("@CHANNEL@", &channel)
+        .replace("@LISTENS@", listens)
+        + &radio.farms.toml(listens)
+}
+
+/// Returns frequency and spreading factor of a village's radio, Hz.
+#[must_use]
+pub const fn channel(farms: Farms) -> (u32, u8) {
+    if farms.count == 0 {
+        (RADIO_HZ, SPREADING_FACTOR)
+    } else {
+        (farms::RADIO_HZ, farms::SPREADING_FACTOR)
+    }
+}
+
 /// Returns a node that the radio hears, if the village has one of that name: a gauge on the lower bridge, and a siren on the
-/// school's roof.
+/// school's roof, and what stands on the farms.
 #[must_use]
 pub fn field_node(
     name: &str,
@@ -94,8 +121,12 @@ pub fn field_node(
     seed: u64,
     scenario: Scenario,
     confirms: bool,
+    farms: Farms,
 ) -> Option<FieldNode> {
-    let place = FIELD_NODES.iter().position(|known| *known == name)?;
+    let (frequency_hz, spreading_factor) = channel(farms);
+    let Some(place) = FIELD_NODES.iter().position(|known| *known == name) else {
+        return farms.node(name, code, seed, confirms);
+    };
     let is_gauge = place == 0;
     // Numbers of the quantities as docs/formats/wf1.md has them: water level, battery voltage.
     let level = is_gauge.then_some((1, 0, 10, 10));
@@ -117,9 +148,10 @@ pub fn field_node(
         confirms: confirms || !is_gauge,
         always_listens: !is_gauge,
         has_siren: !is_gauge,
-        frequency_hz: RADIO_HZ,
-        spreading_factor: 9,
+        frequency_hz,
+        spreading_factor,
         seed: seed ^ if is_gauge { 1 } else { 2 },
+        switched_on_after: Duration::ZERO,
     })
 }
 

@@ -5,6 +5,8 @@
 //! `PUSH_ACK` says that the datagram arrived, no more: forwarders do not repeat what they pushed. What a node sent is
 //! acknowledged to the node, after the commit.
 
+use super::account::Account;
+use crate::domain::airtime::{Airtime, Plan, Verdict};
 use crate::domain::frame::{Acknowledge, Envelope, Frame, Origin, Outcome, Receipt};
 use crate::domain::radio::{self, Downlink, Hearing, SyncWord, Urgency, Window};
 use crate::domain::time::Timestamp;
@@ -18,6 +20,7 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
@@ -38,10 +41,9 @@ const LEAD: Duration = Duration::from_millis(60);
 const PENDING_MAX: usize = 64;
 /// Longest datagram: a forwarder's own buffer is smaller.
 const DATAGRAM_MAX: usize = 65_536;
-/// Share of the airtime that is kept for frames that warn of danger.
-const KEPT_FOR_DANGER: f64 = 0.25;
-/// The time over which airtime is counted.
-const HOUR: Duration = Duration::from_hours(1);
+/// Gain of the gateways' antennas over an isotropic one, dBi: that of a dipole. A forwarder takes off what its own has
+/// beyond that.
+const ANTENNA_DBI: f64 = 2.15;
 
 /// What the source is told.
 #[derive(Clone, Debug)]
@@ -50,10 +52,14 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Gateways that are listened to.
     pub gateways: BTreeSet<Eui>,
-    /// Power of downlinks, dBm.
+    /// Power of downlinks, dBm; less where the plan allows less.
     pub power_dbm: i8,
-    /// Most airtime of downlinks of one gateway in an hour.
-    pub airtime_per_hour: Duration,
+    /// What the country allows. Without it nothing is sent.
+    pub plan: Option<&'static Plan>,
+    /// Most airtime of downlinks of one gateway in an hour, where it is to be less than the plan allows.
+    pub airtime_per_hour: Option<Duration>,
+    /// Folder for what each gateway has sent, so that a restart makes no airtime.
+    pub records: Option<PathBuf>,
 }
 
 /// How a gateway is.
@@ -129,34 +135,20 @@ pub struct Forwarders {
     copies: Copies,
     /// Where each gateway wants its downlinks sent: to where its last `PULL_DATA` came from.
     reached_at: BTreeMap<Eui, SocketAddr>,
-    airtime: BTreeMap<Eui, Airtime>,
+    /// What each gateway has sent.
+    accounts: BTreeMap<Eui, Account>,
     /// Downlinks by token, oldest first, that may have to go out in the second window yet.
     pending: VecDeque<(u16, Downlink)>,
     token: u16,
 }
 
-/// What one gateway has sent within the last hour.
-#[derive(Debug, Default)]
-struct Airtime {
-    sent: VecDeque<(Timestamp, Duration)>,
-    sum: Duration,
-}
-
-impl Airtime {
-    /// Books a transmission, unless the hour would have more of them than `most`.
-    fn book(&mut self, air: Duration, most: Duration, now: Timestamp) -> bool {
-        while self.sent.front().is_some_and(|(at, _)| now.since(*at) >= HOUR) {
-            if let Some((_, old)) = self.sent.pop_front() {
-                self.sum = self.sum.saturating_sub(old);
-            }
-        }
-        if self.sum + air > most {
-            return false;
-        }
-        self.sent.push_back((now, air));
-        self.sum += air;
-        true
-    }
+/// A way for a downlink to its node.
+struct Way {
+    gateway: Eui,
+    window: Window,
+    when: When,
+    /// When it goes out.
+    at: Timestamp,
 }
 
 /// Nobody waits for the outcome at the forwarder; that there is a receipt makes the turn go at once.
@@ -179,6 +171,14 @@ impl Forwarders {
     ) -> Result<Self, Error> {
         let address = settings.listen;
         let socket = UdpSocket::bind(address).await;
+        let now = clock.now();
+        let account = |gateway: &Eui| {
+            let airtime = Airtime::new(settings.plan?, ANTENNA_DBI);
+            let airtime = airtime.at_most(settings.airtime_per_hour);
+            let record = settings.records.as_ref().map(|to| to.join(format!("airtime-{gateway}")));
+            Some((*gateway, Account::open(airtime, record, now)))
+        };
+        let accounts = settings.gateways.iter().filter_map(account).collect();
         let gateways = settings.gateways.iter().map(|eui| (*eui, GatewayState::default()));
         let gateways = Mutex::new(gateways.collect());
         Ok(Self {
@@ -190,7 +190,7 @@ impl Forwarders {
             link: LINK.into(),
             copies: Copies::new(GATHER, MEMORY, COPIES_MAX),
             reached_at: BTreeMap::new(),
-            airtime: BTreeMap::new(),
+            accounts,
             pending: VecDeque::new(),
             token: 0,
         })
@@ -322,49 +322,37 @@ impl Forwarders {
         }
     }
 
-    /// Sends a frame in the first window that it can still reach, or at once where the node always listens.
+    /// Sends a frame in the first window that it can still reach and that has airtime, or at once where the node always
+    /// listens.
     async fn send(&mut self, mut downlink: Downlink) {
-        let now = self.clock.now();
-        let planned = match &mut downlink.when {
-            radio::When::Answer { hearing, windows } => {
-                let passed = now.since(hearing.at) + LEAD;
-                let open =
-                    |window: &mut Option<Window>| window.take_if(|window| window.delay >= passed);
-                let [first, second] = windows;
-                let window = open(first).or_else(|| open(second));
-                window.map(|window| {
-                    let when = When::At { tmst: later(hearing.tmst, window.delay) };
-                    (Eui(hearing.gateway), window, when)
-                })
+        let ways = ways(&downlink.when, self.clock.now());
+        let reached = ways.iter().flatten().any(|way| self.reached_at.contains_key(&way.gateway));
+        let chosen = ways.into_iter().enumerate().find_map(|(place, way)| {
+            let way = way?;
+            let to = *self.reached_at.get(&way.gateway)?;
+            let power_dbm = self.power_dbm(&way, downlink.phy.len(), downlink.urgency)?;
+            Some((place, way, to, power_dbm))
+        });
+        let Some((place, Way { gateway, window, when, at }, to, power_dbm)) = chosen else {
+            if reached {
+                self.counters.downlinks_held.add(1);
+                tracing::warn!(
+                    "a frame for a radio node would be or take more than the plan allows"
+                );
+            } else {
+                self.counters.downlinks_late.add(1);
             }
-            radio::When::Now { hearing, window } => {
-                Some((Eui(hearing.gateway), *window, When::Immediately))
-            }
-            // Which of the gateways would reach the node is not known.
-            radio::When::Always => None,
-        };
-        let planned =
-            planned.and_then(|planned| Some((planned, *self.reached_at.get(&planned.0)?)));
-        let Some(((gateway, window, when), to)) = planned else {
-            self.counters.downlinks_late.add(1);
             return;
         };
-        let most = match downlink.urgency {
-            Urgency::Danger => self.settings.airtime_per_hour,
-            Urgency::Ordinary => self.settings.airtime_per_hour.mul_f64(1.0 - KEPT_FOR_DANGER),
-        };
-        let air = window.modulation.time_on_air(downlink.phy.len(), false);
-        let booked = self.airtime.entry(gateway).or_default();
-        if !booked.book(air, most, now) {
-            self.counters.downlinks_held.add(1);
-            tracing::warn!(gateway = %gateway, "a frame for a radio node would take more airtime than is allowed");
-            return;
+        if let radio::When::Answer { windows, .. } = &mut downlink.when {
+            // What is refused has the windows behind this one left.
+            windows.iter_mut().take(place + 1).for_each(|window| *window = None);
         }
         let transmit = Transmit {
             when,
             frequency_hz: window.frequency_hz,
             rf_chain: 0,
-            power_dbm: self.settings.power_dbm,
+            power_dbm,
             modulation: window.modulation,
             phy: downlink.phy.clone(),
         };
@@ -372,10 +360,27 @@ impl Forwarders {
         let token = self.token;
         self.counters.downlinks.add(1);
         self.answer(&Datagram::PullResp { token, transmit }, to).await;
+        if let Some(account) = self.accounts.get_mut(&gateway) {
+            account.book(window.frequency_hz, window.modulation, downlink.phy.len(), at);
+        }
         if self.pending.len() >= PENDING_MAX {
             self.pending.pop_front();
         }
         self.pending.push_back((token, downlink));
+    }
+
+    /// Returns with which power a gateway may send a frame of so many bytes, dBm, if it may.
+    fn power_dbm(&self, way: &Way, bytes: usize, urgency: Urgency) -> Option<i8> {
+        let airtime = self.accounts.get(&way.gateway)?.airtime();
+        let Window { frequency_hz, modulation, .. } = way.window;
+        match airtime.ask(frequency_hz, modulation, bytes, urgency, way.at) {
+            Verdict::Now { power_dbm } => {
+                #[expect(clippy::cast_possible_truncation, reason = "tens of dBm")]
+                let most = power_dbm.floor() as i8;
+                Some(self.settings.power_dbm.min(most))
+            }
+            Verdict::Wait(_) | Verdict::Never(_) => None,
+        }
     }
 
     /// Hears what became of a downlink; one that missed its first window may reach the second.
@@ -396,18 +401,135 @@ impl Forwarders {
     }
 }
 
+/// Returns the ways that a downlink still has, in their order.
+fn ways(when: &radio::When, now: Timestamp) -> [Option<Way>; 2] {
+    match when {
+        radio::When::Answer { hearing, windows } => {
+            let passed = now.since(hearing.at) + LEAD;
+            windows.map(|window| {
+                let window = window.filter(|window| window.delay >= passed)?;
+                Some(Way {
+                    gateway: Eui(hearing.gateway),
+                    window,
+                    when: When::At { tmst: later(hearing.tmst, window.delay) },
+                    at: hearing.at + window.delay,
+                })
+            })
+        }
+        radio::When::Now { hearing, window } => {
+            let gateway = Eui(hearing.gateway);
+            [Some(Way { gateway, window: *window, when: When::Immediately, at: now }), None]
+        }
+        // Which of the gateways would reach the node is not known.
+        radio::When::Always => [None, None],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::airtime::HOUR;
+    use crate::domain::radio::Modulation;
+    use crate::domain::time::WallClock;
+    use tempfile::TempDir;
 
-    #[test]
-    fn no_hour_has_more_airtime_than_is_allowed() {
-        let mut airtime = Airtime::default();
-        let at = |minutes: u64| Timestamp::default() + Duration::from_mins(minutes);
-        let (second, most) = (Duration::from_secs(1), Duration::from_secs(3));
-        let booked: Vec<bool> =
-            [0, 10, 20, 30, 59, 60, 61, 70].map(|m| airtime.book(second, most, at(m))).into();
-        assert_eq!(booked, [true, true, true, false, false, true, false, true]);
-        assert!(!airtime.book(Duration::from_secs(4), most, at(500)));
+    const GATEWAY: Eui = Eui(7);
+    const SF12: Modulation = Modulation::Lora { spreading_factor: 12, bandwidth_hz: 125_000 };
+    /// The windows of EU868: in a band of 1 % and in one of 10 %.
+    const WINDOWS: [(u64, u32); 2] = [(1, 868_100_000), (2, 869_525_000)];
+    const BYTES: usize = 51;
+
+    fn settings(records: &TempDir) -> Settings {
+        Settings {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            gateways: [GATEWAY].into(),
+            power_dbm: 20,
+            plan: Plan::named("EU868"),
+            airtime_per_hour: None,
+            records: Some(records.path().to_path_buf()),
+        }
+    }
+
+    /// The source, and a gateway that it knows the way to.
+    async fn source(settings: Settings) -> (Forwarders, UdpSocket) {
+        let (frames, _) = mpsc::channel(1);
+        let clock = Clock::new(Timestamp::default(), WallClock::default(), 1.0);
+        let mut source = Forwarders::bind(settings, clock, frames).await.unwrap();
+        let gateway = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        source.reached_at.insert(GATEWAY, gateway.local_addr().unwrap());
+        (source, gateway)
+    }
+
+    /// Sends an answer to a frame that was heard just now; returns channel and power of what the gateway is to send.
+    async fn answer(
+        (source, gateway): &mut (Forwarders, UdpSocket),
+        urgency: Urgency,
+    ) -> Option<(u32, i8)> {
+        let hearing = Arc::new(Hearing {
+            link: LINK.into(),
+            sync_word: SyncWord::Public,
+            gateway: GATEWAY.0,
+            tmst: 0,
+            at: source.clock.now(),
+            frequency_hz: WINDOWS[0].1,
+            modulation: SF12,
+            snr_db: None,
+            rssi_dbm: None,
+            gateways: 1,
+        });
+        let windows = WINDOWS.map(|(delay_s, frequency_hz)| {
+            let delay = Duration::from_secs(delay_s);
+            Some(Window { delay, frequency_hz, modulation: SF12 })
+        });
+        let when = radio::When::Answer { hearing, windows };
+        let sent = source.counters.downlinks.get();
+        source.send(Downlink { link: LINK.into(), phy: vec![0; BYTES], when, urgency }).await;
+        if source.counters.downlinks.get() == sent {
+            return None;
+        }
+        let mut buffer = [0; 2048];
+        let length = gateway.recv(&mut buffer).await.unwrap();
+        match semtech_udp::parse(&buffer[..length]) {
+            Ok(Datagram::PullResp { transmit, .. }) => {
+                Some((transmit.frequency_hz, transmit.power_dbm))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn each_band_has_its_own_airtime_and_an_answer_takes_the_window_that_has_some_left() {
+        let records = TempDir::new().unwrap();
+        let mut pair = source(settings(&records)).await;
+        let mut sent: BTreeMap<(u32, i8), u32> = BTreeMap::new();
+        while let Some(sending) = answer(&mut pair, Urgency::Ordinary).await {
+            *sent.entry(sending).or_default() += 1;
+        }
+        assert_eq!(pair.0.counters.downlinks_held.get(), 1);
+        // Three quarters of what the plan allows; where it allows 14 dBm, no more than that.
+        let air = SF12.time_on_air(BYTES, true);
+        let fits = |share: f64| HOUR.mul_f64(share * 0.75).div_duration_f64(air).floor();
+        let [first, second] = [(WINDOWS[0].1, 14), (WINDOWS[1].1, 20)];
+        assert_eq!(sent.keys().copied().collect::<Vec<_>>(), [first, second]);
+        assert!((f64::from(sent[&first]) - fits(0.01)).abs() < 0.5, "{sent:?}");
+        assert!((f64::from(sent[&second]) - fits(0.1)).abs() < 0.5, "{sent:?}");
+        assert_eq!(answer(&mut pair, Urgency::Danger).await, Some(first));
+        // After a restart the hour is the same.
+        let mut again = source(settings(&records)).await;
+        assert_eq!(answer(&mut again, Urgency::Ordinary).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_gateway_sends_no_more_than_its_operator_allows_and_without_a_plan_nothing() {
+        let records = TempDir::new().unwrap();
+        let most = Some(SF12.time_on_air(BYTES, true) * 2);
+        let mut pair = source(Settings { airtime_per_hour: most, ..settings(&records) }).await;
+        assert!(answer(&mut pair, Urgency::Danger).await.is_some());
+        assert!(answer(&mut pair, Urgency::Danger).await.is_some());
+        assert_eq!(answer(&mut pair, Urgency::Danger).await, None);
+        let elsewhere = TempDir::new().unwrap();
+        let mut pair = source(Settings { plan: None, ..settings(&elsewhere) }).await;
+        assert_eq!(answer(&mut pair, Urgency::Danger).await, None);
+        assert_eq!(pair.0.counters.downlinks_held.get(), 1);
     }
 }

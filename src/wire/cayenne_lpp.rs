@@ -244,10 +244,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn hostile_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn hostile_bytes_never_panic_and_no_value_is_beyond_its_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut count = 0;
             let _either = read(&bytes, |item| {
-                assert!(item.values().all(|(_, value)| value.is_finite()));
+                for (part, (_, value)) in item.kind.parts.iter().zip(item.values()) {
+                    let steps = 2_f64.powi(8 * i32::try_from(part.bytes).unwrap());
+                    let (low, high) = if part.signed { (-steps / 2.0, steps / 2.0) } else { (0.0, steps) };
+                    let range = low * part.step..high * part.step;
+                    assert!(range.contains(&value), "{} {value}", item.kind.name);
+                }
                 count += 1;
             });
             prop_assert!(count <= ITEMS_MAX);

@@ -17,5 +17,6 @@ pub mod http1;
 pub mod lorawan;
 pub mod sealed;
 pub mod sealed_quantity;
+pub mod batch;
 pub mod semtech_udp;
 pub mod chip_link;

@@ -53,6 +53,8 @@ pub struct About<'a> {
     pub quantity: Option<&'a str>,
     /// The port on which a radio node sent it.
     pub port: Option<u8>,
+    /// When it came, Unix time in milliseconds, if the calendar is set.
+    pub unix_ms: Option<i64>,
 }
 
 /// One value of a payload.
@@ -129,6 +131,21 @@ pub enum DecodeError {
         /// What is wrong with each.
         troubles: Vec<String>,
     },
+}
+
+impl DecodeError {
+    /// Returns the kind of fault in constant words, to count by.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Syntax { .. } => "payload in another form",
+            Self::Nothing { .. } => "payload without a wanted value",
+            Self::NotDecoded { .. } => "payload that the network server has not decoded",
+            Self::Script(fault) => fault.reason(),
+            Self::Report { .. } => "report of our own link",
+            Self::Troubles { .. } => "payload whose values cannot be read",
+        }
+    }
 }
 
 fn list(words: &[String]) -> String {
@@ -223,7 +240,7 @@ impl PayloadMap {
                 self.binary(slots, payload, about.port, &mut found);
                 Ok(())
             }
-            Format::JavaScript(script) => self.javascript(script, payload, about.port, &mut found),
+            Format::JavaScript(script) => self.javascript(script, payload, about, &mut found),
         };
         let troubles = found.troubles;
         if let Err(error) = read {
@@ -289,10 +306,11 @@ impl PayloadMap {
         &self,
         script: &Script,
         payload: &[u8],
-        port: Option<u8>,
+        about: About<'_>,
         found: &mut Found<'_>,
     ) -> Result<(), DecodeError> {
-        let decoded = script.decode(payload, port).map_err(DecodeError::Script)?;
+        let decoded = script.decode(payload, about.port, about.unix_ms);
+        let decoded = decoded.map_err(DecodeError::Script)?;
         for warning in decoded.warnings {
             found.trouble(warning);
         }
@@ -376,6 +394,7 @@ impl TimeUnit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::binary::{Number, Order};
     use proptest::prelude::*;
 
     fn field(path: &str, quantity: Quantity, unit: &str) -> Field {
@@ -396,7 +415,7 @@ mod tests {
     }
 
     fn called(name: &str) -> About<'_> {
-        About { quantity: Some(name), port: None }
+        About { quantity: Some(name), ..About::default() }
     }
 
     fn read(
@@ -486,6 +505,52 @@ mod tests {
         assert_eq!(found[0].stamp, Some(Stamp::Unix(1_643_459_400_000)));
     }
 
+    /// Cayenne LPP, a map, and a script that reads the same places as the map.
+    fn of_bytes() -> (PayloadMap, PayloadMap, PayloadMap) {
+        let of = |format, fields| PayloadMap { format, fields, time: None };
+        let climate = vec![
+            field("temperature_1", Quantity::AirTemperature, "°C"),
+            field("relative_humidity_2", Quantity::Humidity, "%"),
+        ];
+        let slot = |bit, bits, number, scale| Slot {
+            bit,
+            bits,
+            number,
+            order: Order::Big,
+            scale,
+            add: 0.0,
+            missing: None,
+            port: None,
+            when: None,
+        };
+        let slots = vec![
+            slot(4, 12, Number::Unsigned, 1.0),
+            Slot { port: Some(2), missing: Some(0x8000), ..slot(16, 16, Number::Signed, 0.125) },
+        ];
+        let places = || {
+            let temperature = field("t", Quantity::AirTemperature, "°C");
+            vec![field("level", Quantity::WaterLevel, "mm"), temperature]
+        };
+        let script = "function decodeUplink(input) {
+            var b = input.bytes, data = {}, raw = b[2] << 8 | b[3];
+            if (b.length > 1) data.level = (b[0] & 15) << 8 | b[1];
+            if (b.length > 3 && input.fPort === 2 && raw !== 0x8000) data.t = (raw > 0x7fff ? raw - 0x10000 : raw) * 0.125;
+            return { data: data };
+        }";
+        let script = Format::JavaScript(Script::new("level.js", script));
+        (of(Format::CayenneLpp, climate), of(Format::Binary(slots), places()), of(script, places()))
+    }
+
+    /// Items of Cayenne LPP that may be cut, or any bytes.
+    fn items_or_any() -> impl Strategy<Value = Vec<u8>> {
+        let kind = prop_oneof![3 => Just(103_u8), 3 => Just(104), 1 => any::<u8>()];
+        let item = (0_u8..4, kind, any::<[u8; 2]>()).prop_map(|(channel, kind, [high, low])| {
+            if kind == 104 { vec![channel, kind, high] } else { vec![channel, kind, high, low] }
+        });
+        let items = prop::collection::vec(item, 0..40).prop_map(|items| items.concat());
+        prop_oneof![items, prop::collection::vec(any::<u8>(), 0..260)]
+    }
+
     proptest! {
         #[test]
         fn hostile_bytes_never_panic_and_are_bounded(bytes in prop::collection::vec(any::<u8>(), 0..300), text in "\\PC{0,200}") {
@@ -497,6 +562,36 @@ mod tests {
                     prop_assert!(found.len() <= 2 * MEASUREMENTS_MAX);
                 }
             }
+        }
+
+        /// What a script makes of the bytes is what a map finds at the same places.
+        #[test]
+        fn hostile_bytes_of_radio_nodes_give_values_in_range_or_a_reason(bytes in items_or_any(), port in prop_oneof![Just(Some(2_u8)), any::<Option<u8>>()]) {
+            let (lpp, binary, script) = of_bytes();
+            let about = About { port, ..About::default() };
+            let mut by_each = Vec::new();
+            // 16 bits with a sign, in steps of 0.1 °C and of 0.125 °C.
+            for (map, widest) in [(&lpp, 3_276.8), (&binary, 4_096.0), (&script, 4_096.0)] {
+                let mut found = Vec::new();
+                match map.decode(&bytes, about, &mut found) {
+                    Ok(troubles) => prop_assert!(troubles.len() <= TROUBLES_MAX),
+                    Err(error) => prop_assert!(found.is_empty() && !error.reason().is_empty(), "{error}"),
+                }
+                prop_assert!(found.len() <= MEASUREMENTS_MAX);
+                for Measurement { quantity, value, stamp } in &found {
+                    let (low, high) = if *quantity == Quantity::WaterLevel {
+                        (0.0, 4.095)
+                    } else if *quantity == Quantity::AirTemperature {
+                        (-widest, widest)
+                    } else {
+                        prop_assert_eq!(*quantity, Quantity::Humidity);
+                        (0.0, 127.5)
+                    };
+                    prop_assert!((low..=high).contains(value) && stamp.is_none(), "{quantity} {value}");
+                }
+                by_each.push(found);
+            }
+            prop_assert_eq!(&by_each[1], &by_each[2]);
         }
     }
 }

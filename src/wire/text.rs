@@ -24,6 +24,30 @@ const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
+/// Returns the beginning of a text that others wrote, so many letters at the most, without what would act on a terminal or
+/// turn its order around: control characters, and those of Unicode for direction, width and joining (UAX #9, UAX #14).
+/// Each run of them becomes a space.
+#[must_use]
+pub fn printable(text: &str, letters_max: usize) -> String {
+    let acts = |letter: &char| {
+        letter.is_control()
+            || matches!(
+                letter,
+                '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}'
+            )
+            || matches!(letter, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}')
+            || matches!(letter, '\u{E0000}'..='\u{E0FFF}')
+    };
+    let mut after_one = false;
+    let shown = text.chars().filter_map(|letter| {
+        let is_one = acts(&letter);
+        let shown = if is_one { (!after_one).then_some(' ') } else { Some(letter) };
+        after_one = is_one;
+        shown
+    });
+    shown.take(letters_max).collect()
+}
+
 /// Returns the bytes that `written` stands for.
 ///
 /// # Errors

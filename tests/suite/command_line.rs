@@ -1,5 +1,6 @@
 //! What people and scripts type: exit codes, help, JSON, the demonstration, and the simulated village alone.
 
+use crate::gateway::Site;
 use crate::peers::wait_for;
 use serde_json::Value;
 use std::fs;
@@ -232,4 +233,65 @@ async fn nodes_alone_publish_to_any_broker() {
     let last: Value = serde_json::from_str(out(&nodes).lines().last().unwrap()).unwrap();
     assert!(last["published"].as_u64() > Some(500), "{last}");
     assert_eq!(last["published"], last["acknowledged"]);
+}
+
+/// Returns the writing end of a pipe whose reader has left.
+fn unread() -> std::io::PipeWriter {
+    std::io::pipe().unwrap().1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_who_has_left_ends_every_command_quietly() {
+    let site = Site::new().await;
+    let commands: [&[&str]; 13] = [
+        &["--help"],
+        &["help", "replay"],
+        &["completions", "bash"],
+        &["check"],
+        &["--json", "check"],
+        &["people", "list"],
+        &["--json", "people", "list"],
+        &["people", "export"],
+        &["readings"],
+        &["--json", "readings"],
+        &["--json", "warnings"],
+        &["--json", "deliveries"],
+        &["node", "battery", "--help"],
+    ];
+    for arguments in commands {
+        let mut command = site.command();
+        command.args(arguments).stdout(unread()).stderr(Stdio::piped());
+        let ended = command.output().unwrap();
+        assert!(ended.status.success() && ended.stderr.is_empty(), "{arguments:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn standard_error_that_nobody_reads_changes_no_exit_code() {
+    let folder = TempDir::new().unwrap();
+    let mut command = kengele(folder.path());
+    command.args(["check", "--config", "missing.toml"]).stdout(Stdio::piped()).stderr(unread());
+    assert_eq!(command.output().unwrap().status.code(), Some(2));
+}
+
+#[test]
+fn standard_output_that_cannot_be_written_is_a_failure() {
+    let folder = TempDir::new().unwrap();
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = kengele(folder.path());
+    let ended = command.args(["completions", "bash"]).stdout(full).output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(err(&ended).contains("No space left"), "{}", err(&ended));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_whose_log_nobody_reads_goes_on() {
+    let site = Site::new().await;
+    let mut command = site.command();
+    command.env("KENGELE_LOG", "debug").arg("run").stdout(Stdio::null()).stderr(unread());
+    let mut gateway = Running(command.spawn().unwrap());
+    let socket = site.file("kengele.sock");
+    wait_for("the gateway answers", || Path::new(&socket).exists()).await;
+    assert!(site.ask(&["status"])["nodes"].is_array());
+    assert!(gateway.0.try_wait().unwrap().is_none(), "it runs");
 }

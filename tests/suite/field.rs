@@ -3,16 +3,20 @@
 
 use crate::gateway::Site;
 use crate::peers::wait_for;
-use kengele::sim::air::{Air, ChipKind, Conditions, Position, socket};
-use kengele::sim::field::{self, FieldNode, Seen};
+use kengele::sim::air::{Air, Attacker, ChipKind, Conditions, Plan, Position, socket};
+use kengele::sim::field::{self, FieldNode, Seen, Watch};
+use kengele::sim::village::farms::Farms;
 use kengele::sim::village::{self, FIELD_NODES, Radio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
@@ -27,27 +31,27 @@ struct Place {
     site: Site,
     air: Air,
     lives: JoinSet<()>,
-    watch: mpsc::Sender<Seen>,
+    watch: Watch,
     sights: mpsc::Receiver<Seen>,
     _folder: TempDir,
 }
 
 impl Place {
-    async fn new() -> Self {
+    async fn new(farms: Farms, conditions: Conditions) -> Self {
         let folder = TempDir::new().unwrap();
         let path: PathBuf = folder.path().join("chip");
-        let air = Air::new(5, Conditions::default(), FASTER);
+        let air = Air::new(5, conditions, FASTER);
         let chip = air.chip(ChipKind::Sx1262, Position::new(0.0, 0.0));
         let listener = UnixListener::bind(&path).unwrap();
         let mut lives = JoinSet::new();
         lives.spawn(async move { socket::serve(&listener, &chip).await.unwrap() });
         let mut site = Site::of(|places| {
-            let radio = Some(Radio { socket: &path, confirms: true });
+            let radio = Some(Radio { socket: &path, confirms: true, farms });
             village::files(&village::Places { radio, ..*places })
         })
         .await;
         site.start_at(FASTER).await;
-        let (watch, sights) = mpsc::channel(64);
+        let (watch, sights) = Watch::of(64);
         Self { site, air, lives, watch, sights, _folder: folder }
     }
 
@@ -56,8 +60,11 @@ impl Place {
         let answer = self.site.ask(&["node", command, name]);
         let code = answer["code"].as_str().unwrap();
         let scenario = kengele::sim::scenario::Scenario::QuietDay;
-        let node = village::field_node(name, code, 7, scenario, true).unwrap();
-        let node = FieldNode { interval: Duration::from_secs(20), ..node };
+        let node = village::field_node(name, code, 7, scenario, true, Farms::default()).unwrap();
+        self.enliven(FieldNode { interval: Duration::from_secs(20), ..node });
+    }
+
+    fn enliven(&mut self, node: FieldNode) {
         let (air, watch) = (self.air.clone(), self.watch.clone());
         self.lives.spawn(async move {
             let Err(error) = field::live(&air, node, watch).await;
@@ -87,7 +94,7 @@ impl Place {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn field_nodes_are_added_heard_answered_rekeyed_and_swapped_and_a_siren_sounds() {
-    let mut place = Place::new().await;
+    let mut place = Place::new(Farms::default(), Conditions::default()).await;
     let [gauge, siren] = FIELD_NODES;
     place.add("add", gauge);
     place.add("add", siren);
@@ -103,8 +110,7 @@ async fn field_nodes_are_added_heard_answered_rekeyed_and_swapped_and_a_siren_so
     record.stdin.as_mut().unwrap().write_all(b"mwembe\n").unwrap();
     let heard = || fs::read_to_string(&walk).unwrap_or_default();
     wait_for("two frames from under the tree", || {
-        heard().lines().filter(|line| line.contains("mwembe") && !line.ends_with(",,,,")).count()
-            >= 2
+        heard().lines().filter(|line| line.contains("mwembe") && line.ends_with(gauge)).count() >= 2
     })
     .await;
     let pid = Pid::from_raw(i32::try_from(record.id()).unwrap());
@@ -144,5 +150,91 @@ async fn field_nodes_are_added_heard_answered_rekeyed_and_swapped_and_a_siren_so
     let own = place.site.ask(&["status"])["radio"]["own"].clone();
     assert_eq!(own["state"], "listening", "{own}");
     assert!(own["sent"].as_u64().unwrap() > 0 && own["damaged"].is_u64(), "{own}");
+    place.lives.abort_all();
+}
+
+/// Returns what is stored of the farms' soil: for each node the values, in half per cents.
+fn soil(site: &Site) -> BTreeMap<String, Vec<u32>> {
+    let mut soil: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    for line in site.kengele(&["readings", "--quantity", "soil_moisture"]).lines().skip(1) {
+        let cells: Vec<&str> = line.split(',').collect();
+        let value: f64 = cells[3].parse().unwrap();
+        assert!((value * 2.0 - (value * 2.0).round()).abs() < 1e-6, "no sensor said {line}");
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 127")]
+        soil.entry(cells[1].to_owned()).or_default().push((value * 2.0).round() as u32);
+    }
+    soil
+}
+
+/// Each sensor says another value each time: what is stored names the report that brought it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_report_arrives_once_through_loss_and_attackers_and_what_they_send_counts_nothing() {
+    let farms = Farms { count: 8, interval: Duration::from_secs(15) };
+    let conditions = Conditions { loss: 0.1, ..Conditions::default() };
+    let mut place = Place::new(farms, conditions).await;
+    let seconds = Duration::from_secs;
+    for (plan, share) in [
+        (Plan::Replay { after: seconds(4), times: 1 }, 1.0),
+        (Plan::Forge { after: seconds(6) }, 1.0),
+        (Plan::Wormhole { after: seconds(70) }, 0.1),
+    ] {
+        place.air.attack(Attacker {
+            ear: Position::new(150.0, 100.0),
+            antenna: Position::new(150.0, 100.0),
+            power_dbm: 14.0,
+            plan,
+            share,
+            from: Duration::ZERO,
+            until: Duration::MAX,
+        });
+    }
+
+    let codes = place.site.file("codes");
+    place.site.kengele(&["node", "add", "--all", "--codes", &codes]);
+    let mut said: BTreeMap<String, Arc<AtomicU32>> = BTreeMap::new();
+    for line in fs::read_to_string(&codes).unwrap().lines() {
+        let (name, code) = line.split_once(' ').unwrap();
+        let Some(node) = farms.node(name, code, 5, true) else { continue };
+        let count = Arc::clone(said.entry(name.to_owned()).or_default());
+        let sensors: field::Sensors = Arc::new(move |of, _| {
+            Some(if of == 0 { f64::from(count.fetch_add(1, Ordering::Relaxed)) / 2.0 } else { 3.7 })
+        });
+        place.enliven(FieldNode { sensors, ..node });
+    }
+    assert_eq!(said.len(), 8);
+
+    let said_by = || -> BTreeMap<String, u32> {
+        said.iter().map(|(name, count)| (name.clone(), count.load(Ordering::Relaxed))).collect()
+    };
+    wait_for("five reports of each node", || said_by().values().all(|count| *count >= 5)).await;
+    let until = said_by();
+    wait_for("all that was said until then", || {
+        let soil = soil(&place.site);
+        let has = |name, value| soil.get(name).is_some_and(|values| values.contains(&value));
+        until.iter().all(|(name, count)| (0..*count).all(|value| has(name, value)))
+    })
+    .await;
+    wait_for("all three kinds of attack", || {
+        let deeds = place.air.deeds();
+        deeds.forged >= 40 && deeds.sent - deeds.forged >= 40 && deeds.jammed > 0
+    })
+    .await;
+    let refused = || place.site.ask(&["status"])["radio"]["refused"].clone();
+    wait_for("what is replayed and forged to be refused", || {
+        let refused = refused();
+        ["replayed", "tag"].iter().all(|reason| refused[*reason].as_u64() >= Some(10))
+    })
+    .await;
+
+    let soil = soil(&place.site);
+    let said = said_by();
+    assert_eq!(soil.keys().collect::<Vec<_>>(), said.keys().collect::<Vec<_>>());
+    for (name, mut values) in soil {
+        values.sort_unstable();
+        assert!(values.windows(2).all(|pair| pair[0] < pair[1]), "{name} twice: {values:?}");
+        assert!(values.last() < Some(&said[&name]), "{name} never said that: {values:?}");
+    }
+    let gauges = place.site.kengele(&["readings", "--node", FIELD_NODES[0]]);
+    assert_eq!(gauges.lines().count(), 1, "the gauge does not live: {gauges}");
     place.lives.abort_all();
 }

@@ -115,24 +115,33 @@ impl Forwarder {
 }
 
 pub(crate) async fn site(port: u16, more: &str) -> Site {
+    site_with(port, more, "").await
+}
+
+/// A site whose device has more in its table, too.
+async fn site_with(port: u16, more: &str, of_the_device: &str) -> Site {
     Site::of(|places| {
         let mut files = village::files(places);
         let main = files.iter_mut().find(|(name, _)| name == "kengele.toml").unwrap();
         let folder = places.folder.display().to_string();
         main.1 += more;
         main.1 += &FILES.replace("@PORT@", &port.to_string()).replace("@FOLDER@", &folder);
+        main.1 += of_the_device;
         files.push(("secrets/lora".to_owned(), "2b7e151628aed2a6abf7158809cf4f3c\n".to_owned()));
         files
     })
     .await
 }
 
+fn free_port() -> u16 {
+    let free = UdpSocket::bind("127.0.0.1:0").unwrap();
+    free.local_addr().unwrap().port()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_behind_a_packet_forwarder_joins_is_heard_once_and_acknowledged_after_the_commit()
 {
-    let free = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    let port = free_port();
     let mut site = site(port, "").await;
     site.start().await;
     let (mut near, mut far) = (Forwarder::new(GATEWAY, port), Forwarder::new(OTHER, port));
@@ -205,4 +214,45 @@ async fn a_device_behind_a_packet_forwarder_joins_is_heard_once_and_acknowledged
     let levels: Vec<&str> =
         csv.lines().skip(1).map(|line| line.split(',').nth(3).unwrap()).collect();
     assert_eq!(levels, ["1.234", "1.244", "1.254"]);
+}
+
+/// RP002-1.0.4 §2.4: data rate 3 is SF9, and mask control 6 turns on every channel that the device has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_lets_the_network_choose_is_asked_for_the_data_rate_of_its_table() {
+    let port = free_port();
+    let mut site = site_with(port, "", "data_rate = 3\n").await;
+    site.start().await;
+    let mut gateway = Forwarder::new(GATEWAY, port);
+    gateway.pull();
+    let mut device = Peer::start();
+    let (long, short) = (Duration::from_secs(5), Duration::from_millis(600));
+    assert!(gateway.push(&device.request("0001"), 5.5));
+    let accept = gateway.downlink(long).expect("a join is answered");
+    assert_eq!(device.accept(&accept.phy)["valid"], json!(true));
+
+    let keeps_its_own = device.up(0, &[4, 210], &json!({}));
+    assert!(gateway.push(&keeps_its_own, 5.5));
+    assert!(gateway.downlink(short).is_none());
+
+    // Asked at each frame until it says something to it, also across a restart.
+    for counter in 0..2 {
+        let report = device.up(counter + 1, &[4, 210], &json!({"adr": true}));
+        assert!(gateway.push(&report, 5.5));
+        let asked = gateway.downlink(long).expect("it is asked");
+        let heard = device.down(&asked.phy, counter);
+        let said = json!([heard["valid"], heard["adr"], heard["options"]]);
+        assert_eq!(said, json!([true, true, "0330ffff61"]), "{heard}");
+        if counter == 0 {
+            site.kill();
+            site.start().await;
+            gateway.pull();
+        }
+    }
+    let agrees = device.up(3, &[4, 210], &json!({"adr": true, "options": "0307"}));
+    assert!(gateway.push(&agrees, 5.5));
+    assert!(gateway.downlink(short).is_none());
+    let next = device.up(4, &[4, 210], &json!({"adr": true}));
+    assert!(gateway.push(&next, 5.5));
+    assert!(gateway.downlink(short).is_none());
+    wait_for("all are stored", || site.stored() == 5).await;
 }

@@ -1,15 +1,14 @@
 //! The real program, seen from outside: its own process and database, a modem on a pseudo-terminal, a provider over HTTP,
 //! foreign MQTT clients, and kill -9.
 
-use crate::peers::{PATIENCE, program, wait_for};
+use crate::peers::{program, wait_for};
 use kengele::sim::carrier::Carrier;
 use kengele::sim::modem::{Settings, VirtualModem};
-use kengele::sim::node::{self, Target, Witness};
+use kengele::sim::node::Target;
 use kengele::sim::provider::{Plan, VirtualProvider};
 use kengele::sim::village::{self, Places};
 use kengele::sim::world::Publication;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -21,7 +20,7 @@ use tempfile::TempDir;
 
 /// A number of the village's first warden.
 pub(crate) const AMINA: &str = "+255700000001";
-const BEGIN_S: i64 = 1_793_595_600;
+pub(crate) const BEGIN_S: i64 = 1_793_595_600;
 
 /// A village whose gateway is a process of its own.
 pub(crate) struct Site {
@@ -37,11 +36,16 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn new() -> Self {
+        Self::village(|text| text).await
+    }
+
+    /// The village, with other files than usual.
+    pub(crate) async fn village(change: impl Fn(String) -> String) -> Self {
         let site = Self::of(|places| {
             let hasty = |text: String| {
                 let text = text.replace("rate = \"20 per min\"", "rate = \"6000 per min\"");
                 // What several gauges say is timed by its arrival, and a test does not wait five minutes.
-                text.replace("\nhold = \"5 min\"", "\nhold = \"0 s\"")
+                change(text.replace("\nhold = \"5 min\"", "\nhold = \"0 s\""))
             };
             village::files(places).into_iter().map(|(name, text)| (name, hasty(text))).collect()
         })
@@ -178,7 +182,7 @@ impl Site {
         fs::read_to_string(self.file("log")).unwrap_or_default()
     }
 
-    fn target(&self) -> Target {
+    pub(crate) fn target(&self) -> Target {
         let login = Some((village::NODES_USER.to_owned(), village::NODES_PASSWORD.to_owned()));
         Target { host: self.mqtt.ip().to_string(), port: self.mqtt.port(), login }
     }
@@ -563,11 +567,6 @@ async fn out_of_a_damaged_database_come_those_who_are_to_be_told() {
     wait_for("Amina reads of danger again: nobody knows that she has", || told() == 2).await;
 }
 
-/// How often the program is killed: few in the suite, many in a campaign of its own (`KENGELE_KILLS=100`).
-fn kills() -> u32 {
-    std::env::var_os("KENGELE_KILLS").and_then(|n| n.to_str()?.parse().ok()).unwrap_or(6)
-}
-
 /// What one gauge publishes in a campaign: a river that rises and falls, one reading a second of its own time.
 pub(crate) fn river(node: &'static str, count: i64) -> Vec<Publication> {
     (0..count)
@@ -579,80 +578,4 @@ pub(crate) fn river(node: &'static str, count: i64) -> Vec<Publication> {
             Publication { at, node, topic: format!("field/{node}/up"), payload }
         })
         .collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn however_often_it_is_killed_no_acknowledged_reading_is_lost_and_no_text_is_sent_twice_unrecorded()
- {
-    let mut site = Site::new().await;
-    site.start().await;
-    let kills = kills();
-    let witness = Witness::default();
-    let target = site.target();
-    let length = i64::from(kills) * 400;
-    let publications: Vec<Publication> =
-        [river("mto-juu", length), river("mto-kati", length)].into_iter().flatten().collect();
-    let total = publications.len();
-    let seen = witness.clone();
-    let nodes = tokio::task::JoinSet::from_iter([async move {
-        node::publish(publications, &target, 1.0, PATIENCE, &seen).await;
-    }]);
-    for round in 0..kills {
-        // At a moment that has nothing to do with what the gateway is doing.
-        tokio::time::sleep(Duration::from_millis(700 + u64::from(round * 7919 % 900))).await;
-        site.kill();
-        site.start().await;
-    }
-    nodes.join_all().await;
-    let acknowledged = witness.acknowledged();
-    assert_eq!(acknowledged.len(), total, "with the gateway back, every node is heard to the end");
-    let carrier = site.carrier.clone();
-    let status = || site.ask(&["status"]);
-    wait_for("the outbox is empty", || {
-        let status = status();
-        let open = |key: &str| {
-            status.pointer(&format!("/outbox/{key}")).and_then(Value::as_u64).unwrap_or(1)
-        };
-        open("queued") + open("writing") == 0
-    })
-    .await;
-    let deliveries = site.ask(&["deliveries"]);
-    site.stop().await;
-
-    let stored = site.kengele(&["readings", "--quantity", "water_level"]);
-    let mut count: BTreeMap<(String, i64), u32> = BTreeMap::new();
-    for line in stored.lines().skip(1) {
-        let fields: Vec<&str> = line.split(',').collect();
-        let at: jiff::Timestamp = fields[0].parse().unwrap();
-        *count.entry((fields[1].to_owned(), at.as_second())).or_default() += 1;
-    }
-    let lost: Vec<_> = acknowledged
-        .iter()
-        .filter(|publication| {
-            let at: Value = serde_json::from_str(&publication.payload).unwrap();
-            !count.contains_key(&(publication.node.to_owned(), at["ts"].as_i64().unwrap()))
-        })
-        .collect();
-    assert!(lost.is_empty(), "{} acknowledged readings are lost: {:?}", lost.len(), lost.first());
-    let twice: Vec<_> = count.iter().filter(|(_, times)| **times > 1).collect();
-    assert!(twice.is_empty(), "stored twice: {twice:?}");
-
-    // Copies at the telephones against what the record says of them.
-    let rows = deliveries.as_array().unwrap();
-    assert!(rows.len() > 10, "the rivers rose often enough to warn: {}", rows.len());
-    let open: BTreeSet<&str> = ["queued", "writing"].into();
-    assert!(rows.iter().all(|row| !open.contains(row["state"].as_str().unwrap())));
-    for number in (1..=13).map(|n| format!("+2557000000{n:02}")) {
-        let mut copies: BTreeMap<String, u32> = BTreeMap::new();
-        for text in carrier.inbox(&number).into_iter().map(|received| received.text) {
-            *copies.entry(text).or_default() += 1;
-        }
-        for (text, times) in copies.into_iter().filter(|(_, times)| *times > 1) {
-            let recorded = rows.iter().filter(|row| row["possible_duplicate"] == true).count();
-            assert!(
-                recorded > 0 && times == 2,
-                "{number} has {times} copies of {text:?}, {recorded} recorded"
-            );
-        }
-    }
 }

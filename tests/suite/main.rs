@@ -10,6 +10,7 @@
 )]
 
 mod air;
+mod blocks;
 mod channels;
 mod command_line;
 mod config;
@@ -21,6 +22,7 @@ mod forwarders;
 mod gateway;
 mod http_sms;
 mod javascript;
+mod kills;
 mod link;
 mod listener;
 mod lorawan;
@@ -38,3 +40,4 @@ mod sirens;
 mod sms_codec;
 mod survey;
 mod tidy;
+mod village_search;

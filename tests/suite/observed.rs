@@ -1,7 +1,7 @@
 //! Real observations, published by mosquitto's own client into a running gateway, and replayed.
 //!
-//! The series stay with their owners: they are read from `reference/` of the material beside the repository, and each
-//! test says so and ends where that is missing.
+//! The series stay with their owners: they are read from the folder that `KENGELE_REFERENCE` names, else from
+//! `../shared/reference` beside the repository. A test fails where its series is missing: what was not tried has not passed.
 
 use crate::gateway::Site;
 use crate::peers::wait_for;
@@ -54,13 +54,17 @@ rate = "100 per s"
 poll_every = "1 s"
 "#;
 
-fn series(name: &str) -> Option<PathBuf> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/reference").join(name);
-    if !path.exists() {
-        eprintln!("not tried: {name} is not here");
-        return None;
-    }
-    Some(path)
+fn series(name: &str) -> PathBuf {
+    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/reference");
+    let folder = std::env::var_os("KENGELE_REFERENCE").map_or_else(beside, PathBuf::from);
+    let path = folder.join(name);
+    assert!(
+        path.is_file(),
+        "the observed series {} is missing: name the folder that has it in KENGELE_REFERENCE, or leave these tests out with \
+         cargo nextest run -E 'not test(/^observed::/)'",
+        path.display()
+    );
+    path
 }
 
 fn rows(path: &PathBuf) -> Vec<Vec<String>> {
@@ -118,7 +122,7 @@ fn alerts_of(warnings: &Value) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_storm_of_drogden_warns_and_its_isolated_spike_does_not() {
-    let Some(csv) = series("obs_drogden_sealevel_30min.csv") else { return };
+    let csv = series("obs_drogden_sealevel_30min.csv");
     let site = site(
         r#"
 [node.drogden]
@@ -181,7 +185,7 @@ en = "OVER {tag}"
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_winters_day_of_minutes_at_alamosa_is_judged_as_by_hand() {
-    let Some(csv) = series("obs_surfrad_alamosa_1min.csv") else { return };
+    let csv = series("obs_surfrad_alamosa_1min.csv");
     let site = site(
         r#"
 [node.alamosa]
@@ -254,7 +258,7 @@ en = "OVER {tag}"
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rain_of_three_days_in_seattle_is_summed_as_by_hand() {
-    let Some(csv) = series("obs_seattle_daily.csv") else { return };
+    let csv = series("obs_seattle_daily.csv");
     let site = site(
         r#"
 [node.seattle]

@@ -59,7 +59,7 @@ fn live(seed: u64, scenario: Scenario) -> Told {
             .map
             .decode(
                 publication.payload.as_bytes(),
-                About { quantity: captured.quantity, port: None },
+                About { quantity: captured.quantity, ..About::default() },
                 &mut measurements,
             )
             .is_err()

@@ -93,3 +93,21 @@ fn a_file_that_is_none_is_told_by_its_line() {
     let (output, _folder) = report(HEADINGS, &[]);
     assert_eq!(output.status.code(), Some(1));
 }
+
+#[test]
+fn two_nodes_in_one_file_are_told_apart() {
+    let file = |nodes: [&str; 2]| {
+        let mut text = HEADINGS.replace("factor\n", "factor,node\n");
+        for (node, n) in nodes.iter().zip(0..) {
+            writeln!(text, "{},daraja,{},-81,7.5,9,{node}", n * 10_000, 100 + n).unwrap();
+        }
+        text
+    };
+    let (one, _folder) = report(&file(["mto-chini", "mto-chini"]), &["--json"]);
+    let rows: Value = serde_json::from_slice(&one.stdout).unwrap();
+    assert_eq!(rows[0]["heard"], 2);
+    let (two, _folder) = report(&file(["mto-chini", "mto-juu"]), &[]);
+    let said = String::from_utf8_lossy(&two.stderr).into_owned();
+    assert_eq!(two.status.code(), Some(2), "{said}");
+    assert!(said.contains(":3: of mto-juu, and the lines above are of mto-chini"), "{said}");
+}

@@ -27,12 +27,16 @@ pub(super) static SEMTECH_UDP: Table = Table {
             Kind::List(&Kind::Text),
             "EUIs of the gateways that are listened to, 16 hexadecimal digits each.",
         ),
-        default("power_dbm", Kind::Whole(0, 30), "14", "Power of what they send, dBm."),
         default(
+            "power_dbm",
+            Kind::Whole(0, 30),
+            "14",
+            "Power of what they send, dBm; less where the plan of the region allows less.",
+        ),
+        optional(
             "airtime_per_hour",
             Kind::Duration,
-            "\"36 s\"",
-            "Most that one gateway sends in an hour: 36 s are the 1 % of EU868 and AS923.",
+            "Most that one gateway sends in an hour, in all bands together; no more than the plan of the region allows in any case.",
         ),
     ],
     also: None,
@@ -94,5 +98,12 @@ const NODE_KEYS: &[Key] = &[
         "\"never\"",
         "Whether a device with fixed keys may begin its counter again, as after a change of battery. Then an old frame that \
              somebody recorded is believed, too.",
+    ),
+    optional(
+        "data_rate",
+        Kind::Whole(0, 5),
+        "The data rate that it is asked to keep, if it lets the network choose (ADR): 0 is the slowest, 5 is SF7 (in US915 \
+             3). Without it nothing is asked. A device is asked until it has answered once since it joined; one that is \
+             not heard so falls back to a slower one by itself and is left there.",
     ),
 ];

@@ -197,6 +197,16 @@ impl Conditions {
         begin(level)..begin(level + 1)
     }
 
+    /// Takes over which limits of a level held under an earlier rule book, in the order of its signals.
+    pub(super) fn take_over(&mut self, level: usize, all_held: impl Iterator<Item = bool>) {
+        let mut all_held = all_held;
+        for place in self.range(level) {
+            if let Kind::Signal { held, .. } = &mut self.tests[place].kind {
+                *held = all_held.next().unwrap_or(false);
+            }
+        }
+    }
+
     /// Forgets which limits held before.
     pub(super) fn forget(&mut self) {
         self.held_mut().for_each(|held| *held = false);
@@ -237,7 +247,8 @@ impl Kind {
         match self {
             Self::Signal { place, limit, while_silent, held } => {
                 let Some(value) = facts.value(*place) else { return Truth::Unknown };
-                if facts.nodes[place.node as usize].silent && !*while_silent {
+                let counts = *while_silent || planted::is(Bug::SilentCounted);
+                if facts.nodes[place.node as usize].silent && !counts {
                     return Truth::Unknown;
                 }
                 let Some(limit) = limits.get(*limit as usize) else { return Truth::Unknown };
@@ -251,7 +262,7 @@ impl Kind {
             Self::AtLeast { needed, holding, unknown } => {
                 if *holding >= *needed {
                     Truth::Holds
-                } else if *holding + *unknown >= *needed {
+                } else if *holding + *unknown >= *needed && !planted::is(Bug::UnknownFails) {
                     Truth::Unknown
                 } else {
                     Truth::Fails

@@ -81,10 +81,7 @@ impl Engine {
     pub(super) fn highest(&self, place: usize) -> Option<(Level, usize)> {
         let mut best: Option<(Level, usize)> = None;
         for number in &self.episodes[place].rules {
-            let Some(rule) = self.book.rules.get(*number) else { continue };
-            let states = self.rules[*number].levels.iter();
-            let mut on = rule.levels.iter().zip(states).filter(|(_, s)| s.on).map(|(r, _)| r.level);
-            let reached = if planted::is(Bug::HighestIgnored) { on.next() } else { on.max() };
+            let reached = self.reached(*number);
             if let Some(level) = reached
                 && best.is_none_or(|(most, _)| level > most)
             {
@@ -92,6 +89,14 @@ impl Engine {
             }
         }
         best
+    }
+
+    /// Returns the highest level that a rule has reached.
+    fn reached(&self, place: usize) -> Option<Level> {
+        let rule = self.book.rules.get(place)?;
+        let states = self.rules[place].levels.iter();
+        let mut on = rule.levels.iter().zip(states).filter(|(_, s)| s.on).map(|(r, _)| r.level);
+        if planted::is(Bug::HighestIgnored) { on.next() } else { on.max() }
     }
 
     /// Makes a warning follow its rules.
@@ -110,7 +115,14 @@ impl Engine {
                 let reason = if level > open.level { Reason::Upgraded } else { Reason::Downgraded };
                 self.update(place, open, level, rule, reason, effects);
             }
-            (None, None) | (Some(_), Some(_)) => {}
+            // Another rule may see now what the one that spoke last is not heard to see any more.
+            (Some(open), Some(_)) => {
+                let due = self.book.rules.get(open.rule).map(|rule| open.reissue_at(rule));
+                if due.is_some_and(|at| self.now >= at) {
+                    self.watch_episode(place, self.now);
+                }
+            }
+            (None, None) => {}
             (Some(open), None) => self.end(place, open, Reason::Cleared, effects),
         }
     }
@@ -119,7 +131,8 @@ impl Engine {
     fn quiet_until(&self, place: usize, level: Level, rule: usize) -> Option<Timestamp> {
         let (cleared, before) = self.episodes[place].cleared?;
         let until = cleared + self.book.rules.get(rule)?.cool_down;
-        (level < Level::Danger && level <= before && self.now < until).then_some(until)
+        let soon = self.now < until && !planted::is(Bug::CoolDownIgnored);
+        (level < Level::Danger && level <= before && soon).then_some(until)
     }
 
     fn raise(&mut self, place: usize, level: Level, rule: usize, effects: &mut Vec<Effect>) {
@@ -221,20 +234,34 @@ impl Engine {
             self.watch_episode(place, reissue_at);
             return false;
         }
-        if self.is_heard(open.rule) {
-            self.update(place, open, open.level, open.rule, Reason::Reissued, effects);
+        if let Some(rule) = self.witness(place, open.level) {
+            self.update(place, open, open.level, rule, Reason::Reissued, effects);
             return true;
         }
         if self.now < open.expires {
             self.watch_episode(place, open.expires);
             return false;
         }
-        self.episodes[place].open = None;
+        // Nobody is heard any more who sees it.
         for rule in self.episodes[place].rules.clone() {
-            self.rules[rule].forget();
+            if !self.is_heard(rule) {
+                self.rules[rule].forget();
+            }
         }
-        self.notice(None, NoticeKind::WarningExpired(open.warning), effects);
+        if self.highest(place).is_some() {
+            self.follow(place, effects);
+        } else {
+            self.episodes[place].open = None;
+            self.notice(None, NoticeKind::WarningExpired(open.warning), effects);
+        }
         true
+    }
+
+    /// Returns the first rule of a warning that has reached `level` and is heard.
+    fn witness(&self, place: usize, level: Level) -> Option<usize> {
+        let heard = |rule| self.is_heard(rule) || planted::is(Bug::ReissuedUnheard);
+        let sees = |rule: &usize| heard(*rule) && self.reached(*rule) == Some(level);
+        self.episodes[place].rules.iter().copied().find(sees)
     }
 
     /// Returns whether any node that a rule looks at is heard.

@@ -87,6 +87,7 @@ impl Engine {
             Test::Silent(node, after) => {
                 nodes.insert(*node);
                 let test = conditions.add_silent(above, *node, *after);
+                self.adopt_sensors(*node, rule);
                 let state = &mut self.nodes[node.0 as usize];
                 state.silence_tests.push((rule, test));
                 if let Err(place) = state.silences.binary_search(after) {
@@ -102,14 +103,31 @@ impl Engine {
         }
     }
 
-    /// Finds or makes a signal of a sensor. A checked rule book names only declared sensors.
-    fn adopt_signal(&mut self, signal: Signal, rule: usize) -> SignalPlace {
-        let place = self.sensor_place(signal.node, signal.quantity);
-        let sensor = &mut self.sensors[place];
+    /// Has a rule judged whatever a node is heard to say: its silence has ended then.
+    fn adopt_sensors(&mut self, node: NodeIndex, rule: usize) {
+        if planted::is(Bug::SilenceUnended) {
+            return;
+        }
+        let first = self.nodes[node.0 as usize].first_sensor;
+        let count = self.book.nodes.get(node.0 as usize).map_or(0, |node| node.sensors.len());
+        for sensor in first..first + count {
+            self.adopt_sensor(sensor, rule);
+        }
+    }
+
+    fn adopt_sensor(&mut self, sensor: usize, rule: usize) {
+        let sensor = &mut self.sensors[sensor];
         if !sensor.rules.contains(&rule) {
             sensor.rules.reserve_exact(1);
             sensor.rules.push(rule);
         }
+    }
+
+    /// Finds or makes a signal of a sensor. A checked rule book names only declared sensors.
+    fn adopt_signal(&mut self, signal: Signal, rule: usize) -> SignalPlace {
+        let place = self.sensor_place(signal.node, signal.quantity);
+        self.adopt_sensor(place, rule);
+        let sensor = &mut self.sensors[place];
         let found = sensor.signals.iter().position(|s| s.aggregate.function() == signal.function);
         let number = found.unwrap_or_else(|| {
             sensor.window.reach_back(signal.function.window());
@@ -131,17 +149,48 @@ impl Engine {
             + offset.expect("a checked rule names declared sensors")
     }
 
-    /// Moves the levels of a rule to where their conditions put them at event time `at`. A level is only reached by
-    /// a reading that came in time (`may_raise`).
-    pub(super) fn judge(
+    /// Judges rules at event time `at`, then has their warnings follow: what one reading does to several rules of an area is
+    /// told as one. A level is only reached by a reading that came in time (`may_raise`).
+    pub(super) fn judge_all(
         &mut self,
-        place: usize,
+        rules: &[usize],
         at: Timestamp,
         may_raise: bool,
         effects: &mut Vec<super::Effect>,
     ) {
+        let mut changed: Vec<usize> = Vec::new();
+        if planted::is(Bug::RulesFollowedApart) {
+            for rule in rules {
+                self.judge_each(&[*rule], at, may_raise, &mut changed);
+                changed.drain(..).for_each(|episode| self.follow(episode, effects));
+            }
+        }
+        self.judge_each(rules, at, may_raise, &mut changed);
+        for episode in changed {
+            self.follow(episode, effects);
+        }
+    }
+
+    /// Judges rules at event time `at`, and adds the warnings that have to follow to `changed`.
+    pub(super) fn judge_each(
+        &mut self,
+        rules: &[usize],
+        at: Timestamp,
+        may_raise: bool,
+        changed: &mut Vec<usize>,
+    ) {
+        for rule in rules {
+            let episode = self.rules[*rule].episode;
+            if self.judge(*rule, at, may_raise) && !changed.contains(&episode) {
+                changed.push(episode);
+            }
+        }
+    }
+
+    /// Moves the levels of a rule to where their conditions put them. Returns whether any has moved.
+    fn judge(&mut self, place: usize, at: Timestamp, may_raise: bool) -> bool {
         let book = std::sync::Arc::clone(&self.book);
-        let Some(rule) = book.rules.get(place) else { return };
+        let Some(rule) = book.rules.get(place) else { return false };
         // Event times of different nodes do not compare; what they say together is timed by its arrival.
         let at = if self.rules[place].nodes.len() > 1 { self.now } else { at };
         let mut changed = false;
@@ -151,10 +200,7 @@ impl Engine {
             let truth = self.rules[place].conditions.truth(number);
             changed |= self.move_level(place, number, level, truth, at, may_raise);
         }
-        if changed {
-            let episode = self.rules[place].episode;
-            self.follow(episode, effects);
-        }
+        changed
     }
 
     /// Has the tests of a sensor's signals looked at anew, when their rules are judged next.

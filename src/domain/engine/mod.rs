@@ -22,7 +22,7 @@ use crate::domain::planted::{self, Bug};
 use crate::domain::quality::{Checked, Control};
 use crate::domain::quantity::Quantity;
 use crate::domain::reading::{Measurement, Quality, Stamp};
-use crate::domain::rule::{NodeIndex, RuleBook};
+use crate::domain::rule::{Function, NodeIndex, RuleBook};
 use crate::domain::table::Table;
 use crate::domain::time::Timestamp;
 use crate::domain::warning::{Alert, Notice, NoticeKind};
@@ -138,7 +138,7 @@ struct SensorState {
     control: Control,
     window: Window,
     signals: Vec<SignalState>,
-    /// Rules that look at any of its signals.
+    /// Rules that look at any of its signals, or at the silence of its node.
     rules: Vec<usize>,
 }
 
@@ -231,11 +231,16 @@ impl Engine {
             Input::Tick => self.live_until(now, effects),
             Input::Resumed { down } => {
                 self.now = now;
+                let down = if planted::is(Bug::OutageBlamed) { Duration::ZERO } else { down };
                 for place in 0..self.nodes.len() {
                     let node = &mut self.nodes[place];
                     node.last_heard = (node.last_heard + down).min(now);
+                    node.queued = None;
                 }
                 self.rules.iter_mut().for_each(|rule| rule.conditions.note_change_of_all());
+                // Before warnings run out: what ends with one is not to begin again with a silence that is old.
+                let places: Vec<usize> = (0..self.nodes.len()).collect();
+                self.nodes_due(&places, effects);
                 self.live_until(now, effects);
                 true
             }
@@ -260,9 +265,11 @@ impl Engine {
             let before = self.now;
             self.now = at.max(before);
             let happened = match due {
-                Due::Node(place) => self.node_due(place, effects),
+                Due::Node(place) => {
+                    let places = self.due_with(place, at);
+                    self.nodes_due(&places, effects)
+                }
                 Due::Episode(place) => {
-                    // An entry that an earlier one has replaced says nothing.
                     let counts =
                         self.episodes[place].queued.take_if(|queued| *queued == at).is_some();
                     counts && self.episode_due(place, effects)
@@ -275,6 +282,20 @@ impl Engine {
         }
         self.now = now;
         fired
+    }
+
+    /// Takes the nodes out of the list of deadlines that are due at the same moment as `place`.
+    fn due_with(&mut self, place: usize, at: Timestamp) -> Vec<usize> {
+        let mut places = vec![place];
+        while let Some(Reverse((then, Due::Node(next)))) = self.deadlines.peek().copied()
+            && then == at
+        {
+            self.deadlines.pop();
+            places.push(next);
+        }
+        // An entry that an earlier one has replaced says nothing.
+        places.retain(|place| self.nodes[*place].queued.take_if(|queued| *queued == at).is_some());
+        places
     }
 
     fn hear(
@@ -306,7 +327,8 @@ impl Engine {
         changed
     }
 
-    /// Returns whether a frame that may come again does: all that it says without a time has been said lately.
+    /// Returns whether a frame that may come again does: all that it says has been said lately. An age does not tell, for
+    /// it counts from an arrival; a time does, and is looked at with each reading.
     fn is_repetition(&self, place: usize, declared: &Node, measurements: &[Measurement]) -> bool {
         let state = &self.nodes[place];
         !measurements.is_empty()
@@ -316,7 +338,7 @@ impl Engine {
                 let raw = canonical(*measurement).value;
                 found.is_some_and(|n| {
                     let window = &self.sensors[state.first_sensor + n].window;
-                    measurement.stamp.is_none() && window.holds_lately(raw)
+                    !matches!(measurement.stamp, Some(Stamp::Unix(_))) && window.holds_lately(raw)
                 })
             })
     }
@@ -370,11 +392,13 @@ impl Engine {
         }
         self.sensor_changed(sensor_place);
         let rules = std::mem::take(&mut self.sensors[sensor_place].rules);
-        for rule in &rules {
-            // Nor does a reading that cannot be believed complete a hold.
-            let may_raise = on_time && in_order && believed.is_some();
-            self.judge(*rule, placed.at, may_raise, effects);
-        }
+        // Nor does a reading that cannot be believed complete a hold.
+        let in_time = on_time && in_order || planted::is(Bug::LateRaises);
+        let may_raise = in_time && believed.is_some();
+        // What comes after newer readings changes what is so now: a hold neither began nor stopped in its time.
+        let newest = self.nodes[place].clock.newest();
+        let at = if planted::is(Bug::HoldAtOldTime) { placed.at } else { placed.at.max(newest) };
+        self.judge_all(&rules, at, may_raise, effects);
         self.sensors[sensor_place].rules = rules;
         true
     }
@@ -398,48 +422,63 @@ impl Engine {
         self.watch(place);
     }
 
-    /// Puts a node's next silence into the list of deadlines, unless an entry stands there already.
+    /// Puts a node's next silence into the list of deadlines, unless an entry stands there that is not later.
     fn watch(&mut self, place: usize) {
         let now = self.now;
-        let node = &mut self.nodes[place];
-        if node.queued.is_some() {
-            return;
-        }
+        let node = &self.nodes[place];
         let next = node.silences.iter().map(|s| node.last_heard + *s).find(|at| *at > now);
         if let Some(at) = next {
-            node.queued = Some(at);
+            self.watch_node(place, at);
+        }
+    }
+
+    /// Has a node looked at again at `at`, or earlier.
+    fn watch_node(&mut self, place: usize, at: Timestamp) {
+        let queued = &mut self.nodes[place].queued;
+        if queued.is_none_or(|queued| at < queued && !planted::is(Bug::LaterSilenceWaited)) {
+            *queued = Some(at);
             self.deadlines.push(Reverse((at, Due::Node(place))));
         }
     }
 
-    /// A node may have been unheard for one of the times that matter. Returns whether it has.
-    fn node_due(&mut self, place: usize, effects: &mut Vec<Effect>) -> bool {
-        let Some(silent_after) = self.book.nodes.get(place).map(|node| node.silent_after) else {
-            return false;
-        };
+    /// Nodes may have been unheard for one of the times that matter, all at this moment. Returns whether any has.
+    fn nodes_due(&mut self, places: &[usize], effects: &mut Vec<Effect>) -> bool {
         let now = self.now;
+        for place in places {
+            self.find_silence(*place, effects);
+        }
+        let (mut reached, mut changed) = (false, Vec::new());
+        for place in places {
+            let node = &mut self.nodes[*place];
+            let unheard = now.since(node.last_heard);
+            if node.silences.iter().any(|s| *s <= unheard) {
+                reached = true;
+                let at = node.clock.at(now);
+                let rules = std::mem::take(&mut node.rules);
+                self.judge_each(&rules, at, true, &mut changed);
+                self.nodes[*place].rules = rules;
+            }
+            self.watch(*place);
+        }
+        for episode in changed {
+            self.follow(episode, effects);
+        }
+        reached
+    }
+
+    /// Takes note of a node's silence, and of its tests.
+    fn find_silence(&mut self, place: usize, effects: &mut Vec<Effect>) {
+        let Some(silent_after) = self.book.nodes.get(place).map(|node| node.silent_after) else {
+            return;
+        };
         let node = &mut self.nodes[place];
-        node.queued = None;
-        let unheard = now.since(node.last_heard);
-        let reached =
-            node.silences.contains(&unheard) || node.silences.iter().any(|s| *s <= unheard);
-        let fell_silent = !node.silent && unheard >= silent_after;
+        let fell_silent = !node.silent && self.now.since(node.last_heard) >= silent_after;
         node.silent |= fell_silent;
         self.silence_changed(place, fell_silent);
         if fell_silent {
             let index = NodeIndex(u32::try_from(place).unwrap_or(u32::MAX));
             self.notice(Some(index), NoticeKind::Silent, effects);
         }
-        if reached {
-            let rules = std::mem::take(&mut self.nodes[place].rules);
-            for rule in &rules {
-                let at = self.nodes[place].clock.at(now);
-                self.judge(*rule, at, true, effects);
-            }
-            self.nodes[place].rules = rules;
-        }
-        self.watch(place);
-        reached
     }
 
     /// Tells the technician, unless they have been told of the same lately.
@@ -479,6 +518,14 @@ impl SensorState {
                 break;
             }
             whole = false;
+        }
+        // The last value that could be believed may just have been dropped: a restart would not find it.
+        if self.window.ends_in_doubt() {
+            for signal in &mut self.signals {
+                if signal.aggregate.function() == Function::Last {
+                    signal.value = signal.aggregate.update(&self.window);
+                }
+            }
         }
     }
 }

@@ -2,15 +2,17 @@
 
 use super::{Due, Effect, Engine, NodeState};
 use crate::domain::placement::NodeClock;
+use crate::domain::planted::{self, Bug};
 use crate::domain::quality::Control;
 use crate::domain::quantity::Quantity;
 use crate::domain::reading::Quality;
-use crate::domain::rule::{NodeIndex, RuleBook};
+use crate::domain::rule::{Leaf, NodeIndex, RuleBook};
 use crate::domain::snapshot::{Reader, SnapshotError, Writer};
 use crate::domain::time::Timestamp;
 use crate::domain::warning::{NoticeKind, Reason, WarningId};
 use crate::domain::window::Window;
 use std::cmp::Reverse;
+use std::mem::discriminant;
 use std::sync::Arc;
 
 /// Counts up with every change of the form below.
@@ -96,10 +98,11 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Fills the list of deadlines under a new rule book. Entries may be early, so that one now for every warning will do.
+    /// Fills the list of deadlines under a new rule book. Entries may be early, so that one now for every node and warning
+    /// will do; and a node may already be unheard for a time that matters from now on.
     fn queue_everything(&mut self) {
         for place in 0..self.nodes.len() {
-            self.watch(place);
+            self.watch_node(place, self.now);
         }
         for place in 0..self.episodes.len() {
             self.watch_episode(place, self.now);
@@ -138,22 +141,44 @@ impl Engine {
                 to.bring_up_to_date(false);
             }
         }
+        self.take_over_rules(&old);
+        self.take_over_episodes(&mut old, effects);
+        self.told = std::mem::take(&mut old.told);
+        self.told.retain(|(node, _), _| node.is_none());
+        self.queue_everything();
+    }
+
+    fn take_over_rules(&mut self, old: &Self) {
+        let new_book = Arc::clone(&self.book);
         for (place, rule) in new_book.rules.iter().enumerate() {
             let Some(before) = old.book.rules.iter().position(|r| r.name == rule.name) else {
                 continue;
             };
             let known = old.book.rules.get(before).map_or(&[][..], |r| &r.levels);
             for (number, level) in rule.levels.iter().enumerate() {
-                if let Some(same) = known.iter().position(|l| l.level == level.level) {
-                    let state = old.rules[before].levels[same];
-                    self.rules[place].take_over(number, state);
-                }
+                let Some(same) = known.iter().position(|l| l.level == level.level) else {
+                    continue;
+                };
+                let from = &old.rules[before];
+                self.rules[place].take_over(number, from.levels[same]);
+                let Some(known) = known.get(same) else { continue };
+                // A limit goes on if it is of the same signal and kind, so that hysteresis outlives the reload.
+                let held: Vec<&Leaf> = known
+                    .test
+                    .leaves()
+                    .zip(from.conditions.signals(same))
+                    .filter_map(|(leaf, (_, held))| held.then_some(leaf))
+                    .collect();
+                let same_limit = |a: &Leaf, b: &Leaf| {
+                    old.book.is_same(a.signal, b.signal, &new_book)
+                        && discriminant(&a.limit) == discriminant(&b.limit)
+                };
+                let known = !planted::is(Bug::HysteresisForgottenAtReload);
+                let goes_on =
+                    level.test.leaves().map(|l| known && held.iter().any(|h| same_limit(h, l)));
+                self.rules[place].conditions.take_over(number, goes_on);
             }
         }
-        self.take_over_episodes(&mut old, effects);
-        self.told = std::mem::take(&mut old.told);
-        self.told.retain(|(node, _), _| node.is_none());
-        self.queue_everything();
     }
 
     fn take_over_episodes(&mut self, old: &mut Self, effects: &mut Vec<Effect>) {

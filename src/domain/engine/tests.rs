@@ -6,6 +6,8 @@ use crate::domain::rule::{Function, Leaf, LevelRule, Limit, Rule, Signal, Test};
 use crate::domain::warning::{Certainty, Level, MessageType, Reason};
 use proptest::prelude::*;
 
+mod village;
+
 const MINUTE: Duration = Duration::from_mins(1);
 
 fn node(name: &str) -> Node {
@@ -199,6 +201,27 @@ fn five_gauges_on_one_river_make_one_warning() {
 }
 
 #[test]
+fn what_one_reading_does_to_several_rules_of_an_area_is_told_as_one() {
+    let mut book = river();
+    let below = Test::Signal(Leaf {
+        signal: water(0),
+        limit: Limit::Below { enter: 1.0, exit: 1.2 },
+        while_silent: false,
+    });
+    book.rules = vec![
+        rule("high", vec![level(Level::Warning, above(water(0), 2.0, 1.8))]),
+        rule("higher", vec![level(Level::Danger, above(water(0), 3.0, 2.8))]),
+        rule("dry", vec![level(Level::Warning, below)]),
+    ];
+    let mut run = Run::new(book);
+    assert_eq!(run.level(0, 0, 3.5).told(), [(Reason::Raised, Level::Danger)]);
+    assert_eq!(run.level(0, 5, 2.5).told(), [(Reason::Downgraded, Level::Warning)]);
+    // From too much to too little in one step: neither an all-clear nor a cool-down comes between.
+    assert_eq!(run.level(0, 10, 0.5).told(), []);
+    assert_eq!(run.engine.open_warnings().count(), 1);
+}
+
+#[test]
 fn after_an_all_clear_the_same_level_stays_quiet_for_a_while_but_danger_does_not() {
     let mut run = Run::new(river());
     run.level(0, 0, 2.2).level(0, 5, 1.0).told();
@@ -281,6 +304,36 @@ fn a_gauge_that_falls_silent_while_it_rises_is_news() {
 }
 
 #[test]
+fn a_warning_of_silence_alone_ends_when_the_node_is_heard_again_whatever_it_says() {
+    let mut book = river();
+    book.rules[0].levels = vec![level(Level::Warning, Test::Silent(NodeIndex(0), MINUTE * 15))];
+    let mut run = Run::new(book);
+    run.level(0, 0, 1.0);
+    assert_eq!(run.tick(15).told(), [(Reason::Raised, Level::Warning)]);
+    let heard = run.say(0, 20, Quantity::Rain, 0.0, None).told();
+    assert_eq!(heard, [(Reason::Cleared, Level::Warning)]);
+}
+
+#[test]
+fn a_second_silence_is_found_in_time_although_a_longer_one_was_waited_for() {
+    let mut book = river();
+    book.rules[0].levels = vec![
+        level(Level::Advisory, Test::Silent(NodeIndex(0), MINUTE * 15)),
+        level(Level::Danger, Test::Silent(NodeIndex(0), MINUTE * 180)),
+    ];
+    book.rules[0].cool_down = Duration::ZERO;
+    let mut run = Run::new(book);
+    run.level(0, 0, 1.0).tick(31);
+    assert_eq!(run.level(0, 32, 1.0).told().len(), 2, "raised and cleared");
+    run.engine.handle(Input::Tick, minutes(200), &mut run.effects);
+    let raised = run
+        .effects
+        .iter()
+        .find_map(|e| if let Effect::Alert(a) = e { Some((a.reason, a.sent)) } else { None });
+    assert_eq!(raised, Some((Reason::Raised, minutes(47))));
+}
+
+#[test]
 fn what_a_silent_node_said_last_does_not_count_towards_at_least() {
     let mut book = river();
     let both = Test::AtLeast(2, vec![above(water(0), 2.0, 1.8), above(water(1), 2.0, 1.8)]);
@@ -323,6 +376,35 @@ fn a_reload_keeps_open_warnings_and_withdraws_those_whose_rule_is_gone() {
     run.engine.reload(&Arc::new(book), minutes(6), &mut run.effects);
     let Some(Effect::Alert(last)) = run.effects.last() else { panic!("{:?}", run.effects) };
     assert_eq!((last.reason, last.message_type), (Reason::Withdrawn, MessageType::Cancel));
+}
+
+#[test]
+fn a_value_within_the_hysteresis_keeps_its_level_through_a_reload() {
+    let mut run = Run::new(river());
+    run.level(0, 0, 2.1).level(0, 5, 1.9).told();
+    let mut book = river();
+    book.version = "v2".into();
+    // The gauge stands elsewhere in the file, and another rule is new.
+    book.nodes.reverse();
+    book.rules[0].levels[0].test = above(water(1), 2.0, 1.8);
+    book.rules[0].levels[1].test = above(water(1), 3.0, 2.8);
+    run.engine.reload(&Arc::new(book), minutes(6), &mut run.effects);
+    assert_eq!(run.level(1, 10, 1.9).told(), []);
+    assert_eq!(run.level(1, 15, 1.7).told(), [(Reason::Cleared, Level::Warning)]);
+}
+
+#[test]
+fn a_silence_that_a_reload_asks_for_may_have_been_reached_already() {
+    let mut run = Run::new(river());
+    run.level(0, 0, 1.0).tick(20);
+    let mut book = river();
+    book.version = "v2".into();
+    book.nodes[0].silent_after = MINUTE * 15;
+    book.rules[0].levels = vec![level(Level::Warning, Test::Silent(NodeIndex(0), MINUTE * 10))];
+    run.engine.reload(&Arc::new(book), minutes(20), &mut run.effects);
+    let effects = run.tick(20).effects.clone();
+    assert_eq!(run.told(), [(Reason::Raised, Level::Warning)]);
+    assert!(effects.iter().any(|e| matches!(e, Effect::Notice(n) if n.kind == NoticeKind::Silent)));
 }
 
 #[test]

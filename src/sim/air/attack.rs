@@ -22,6 +22,11 @@ pub enum Plan {
         /// How long after.
         after: Duration,
     },
+    /// Sends each with some of its bits turned, so long after its end: what is only encrypted says something else then.
+    Forge {
+        /// How long after.
+        after: Duration,
+    },
 }
 
 /// An attacker: one ear, one antenna, on all channels at once.
@@ -35,6 +40,8 @@ pub struct Attacker {
     pub power_dbm: f64,
     /// What it does.
     pub plan: Plan,
+    /// With which share of the frames that it hears, 0 to 1; drawn for each frame by the seed.
+    pub share: f64,
     /// From when, counted from the beginning of the air.
     pub from: Duration,
     /// Until when it listens.
@@ -48,8 +55,10 @@ pub struct Deeds {
     pub heard: u64,
     /// Frames that they jammed.
     pub jammed: u64,
-    /// Frames that they sent.
+    /// Frames that they sent, as they were heard or forged.
     pub sent: u64,
+    /// Frames among them that were forged.
+    pub forged: u64,
     /// Frames that they had no room for.
     pub let_go: u64,
 }

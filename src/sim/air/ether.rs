@@ -1,6 +1,7 @@
 //! What is on the air at a moment, and what of it reaches a place: powers, noise, clashes.
 
 use super::ChipId;
+use super::log::Reason;
 use super::signal::{Draws, Parts, PathLoss, Position, Shape, Tuning, decibels, milliwatts};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -113,6 +114,7 @@ enum Purpose {
     Where,
     Burst,
     Register,
+    Choice,
 }
 
 /// What becomes of a part of a frame at a place.
@@ -229,17 +231,7 @@ impl Ether {
         {
             noise *= milliwatts(bursts.rise_db);
         }
-        for jammer in &self.jammers {
-            let apart = (jammer.frequency_hz - tuning.frequency_hz).abs();
-            let shared = (f64::midpoint(jammer.bandwidth_hz, tuning.bandwidth_hz) - apart)
-                .min(jammer.bandwidth_hz)
-                .min(tuning.bandwidth_hz);
-            if shared > 0.0 && jammer.from < until && jammer.until > from {
-                let loss =
-                    self.conditions.path_loss.over_db(jammer.position.distance_m(at.position));
-                noise += milliwatts(jammer.power_dbm - loss) * shared / jammer.bandwidth_hz;
-            }
-        }
+        noise += self.jamming_mw(tuning, at, (from, until));
         for flight in self.flights.values() {
             let foreign = flight.sender != at.owner
                 && flight.is_on_air(from, until)
@@ -251,6 +243,41 @@ impl Ether {
             }
         }
         decibels(noise)
+    }
+
+    /// Returns what jammers put into a receiver's band within a span, mW.
+    fn jamming_mw(&self, tuning: &Tuning, at: Place, (from, until): (Duration, Duration)) -> f64 {
+        let mut noise = 0.0;
+        for jammer in &self.jammers {
+            let apart = (jammer.frequency_hz - tuning.frequency_hz).abs();
+            let shared = (f64::midpoint(jammer.bandwidth_hz, tuning.bandwidth_hz) - apart)
+                .min(jammer.bandwidth_hz)
+                .min(tuning.bandwidth_hz);
+            if shared > 0.0 && jammer.from < until && jammer.until > from {
+                let loss =
+                    self.conditions.path_loss.over_db(jammer.position.distance_m(at.position));
+                noise += milliwatts(jammer.power_dbm - loss) * shared / jammer.bandwidth_hz;
+            }
+        }
+        noise
+    }
+
+    /// Returns why a frame is too weak for its noise: for what jammers add to it, or without that.
+    pub(super) fn why_weak(
+        &self,
+        flight: &Flight,
+        at: Place,
+        span: (Duration, Duration),
+    ) -> Reason {
+        let noise = milliwatts(self.noise_dbm(&flight.tuning, at, span));
+        let quiet = noise - self.jamming_mw(&flight.tuning, at, span);
+        // What is left of a sum of very unlike numbers may be too small.
+        let quiet = decibels(quiet.max(milliwatts(flight.tuning.noise_dbm())));
+        if self.power_dbm(flight, at) - quiet < flight.tuning.floor_db() {
+            Reason::Weak
+        } else {
+            Reason::Jammed
+        }
     }
 
     fn bursts_within(&self, bursts: &Bursts, from: Duration, until: Duration) -> bool {
@@ -359,6 +386,11 @@ impl Ether {
     /// Returns whether a receiver misses a frame without cause; `share` where it has one of its own.
     pub(super) fn is_lost(&self, flight: &Flight, at: Place, share: Option<f64>) -> bool {
         self.draw(Purpose::Loss, flight, at) < share.unwrap_or(self.conditions.loss)
+    }
+
+    /// Returns whether an attacker takes a frame up; `share` of them it does.
+    pub(super) fn is_chosen(&self, flight: &Flight, at: Place, share: f64) -> bool {
+        self.draw(Purpose::Choice, flight, at) < share
     }
 
     /// Returns whether a receiver gets a frame damaged, so that its checksum tells.

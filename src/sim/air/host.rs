@@ -2,7 +2,7 @@
 
 use super::attack::{Attacker, Deeds};
 use super::ether::{Conditions, Jammer};
-use super::log::Event;
+use super::log::{Event, Tally};
 use super::medium::Medium;
 use super::signal::Position;
 use super::silicon::{Faults, Silicon};
@@ -17,6 +17,7 @@ use embedded_hal_async::delay::DelayNs;
 use embedded_hal_async::spi::SpiDevice;
 use lora_phy::mod_params::RadioError;
 use lora_phy::mod_traits::InterfaceVariant;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -155,6 +156,12 @@ impl Air {
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         self.with(|medium, _| medium.log.digest())
+    }
+
+    /// Returns what each chip sent, heard and missed so far; those that did nothing are absent.
+    #[must_use]
+    pub fn tallies(&self) -> BTreeMap<ChipId, Tally> {
+        self.with(|medium, _| medium.log.tallies.clone())
     }
 
     /// Returns what attackers did so far.

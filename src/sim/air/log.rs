@@ -3,7 +3,7 @@
 use super::ChipId;
 use super::ether::Sender;
 use sha2::{Digest, Sha256};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,54 @@ pub enum Reason {
     Chance,
     /// The receiver was switched off or tuned away in the middle.
     Left,
+    /// A jammer's noise was too much; without it, it would have been strong enough.
+    Jammed,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 10] = [
+        Self::Late,
+        Self::Busy,
+        Self::Weak,
+        Self::Clash,
+        Self::SyncWord,
+        Self::Shape,
+        Self::Cut,
+        Self::Chance,
+        Self::Left,
+        Self::Jammed,
+    ];
+
+    /// Returns its word for people and machines.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Late => "late",
+            Self::Busy => "busy",
+            Self::Weak => "weak",
+            Self::Clash => "clash",
+            Self::SyncWord => "sync_word",
+            Self::Shape => "shape",
+            Self::Cut => "cut",
+            Self::Chance => "chance",
+            Self::Left => "left",
+            Self::Jammed => "jammed",
+        }
+    }
+}
+
+/// What a chip sent, heard and missed since it stands on its air, whatever the log has forgotten.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Frames that it sent.
+    pub sent: u64,
+    /// Frames that reached it whole.
+    pub heard: u64,
+    /// Frames that it was tuned to and did not get, by reason.
+    pub missed: BTreeMap<Reason, u64>,
+    /// Frames that began while it did not listen: it slept, or sent itself.
+    pub deaf: u64,
 }
 
 /// What happened.
@@ -82,6 +130,8 @@ pub struct Event {
 #[derive(Debug, Default)]
 pub(super) struct Log {
     pub(super) entries: VecDeque<Event>,
+    /// One for each chip that did anything.
+    pub(super) tallies: BTreeMap<ChipId, Tally>,
     hasher: Sha256,
 }
 
@@ -113,10 +163,27 @@ impl Log {
                 self.hasher.update(frame.to_le_bytes());
             }
         }
+        self.tally(&what);
         if self.entries.len() >= LOG_MAX {
             self.entries.pop_front();
         }
         self.entries.push_back(Event { at, what });
+    }
+
+    fn tally(&mut self, what: &What) {
+        match *what {
+            What::Sent { by: Sender::Chip(by), .. } => self.tally_of(by).sent += 1,
+            What::Sent { by: Sender::Attacker(_), .. } => {}
+            What::Heard { by, .. } => self.tally_of(by).heard += 1,
+            What::Missed { by, reason, .. } => {
+                *self.tally_of(by).missed.entry(reason).or_default() += 1;
+            }
+        }
+    }
+
+    /// Returns the counts of a chip, to add to.
+    pub(super) fn tally_of(&mut self, chip: ChipId) -> &mut Tally {
+        self.tallies.entry(chip).or_default()
     }
 
     pub(super) fn digest(&self) -> [u8; 32] {

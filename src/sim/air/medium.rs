@@ -10,6 +10,7 @@ use super::silicon::{Arrival, Checksum, Emission, Order, Scene, Silicon};
 use super::witness::Witness;
 use crate::wire::chip_link::Pins;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Symbols of a preamble that a chip needs to notice it: four, of which the sync word's beginning may not be one
@@ -305,7 +306,19 @@ impl Medium {
             },
         );
         for chip in 0..self.chips.len() {
+            self.note_deaf(&flight, chip);
             self.expect(&flight, chip);
+        }
+    }
+
+    fn note_deaf(&mut self, flight: &Flight, chip: usize) {
+        let Some(place) = self.place(chip) else { return };
+        let is_deaf = self.chips.get(chip).is_some_and(|seat| seat.silicon.ear().is_none());
+        if is_deaf
+            && flight.sender != place.owner
+            && let Sender::Chip(chip) = place.owner
+        {
+            self.log.tally_of(chip).deaf += 1;
         }
     }
 
@@ -353,7 +366,8 @@ impl Medium {
         let snr = self.ether.power_dbm(&flight, place)
             - self.ether.noise_dbm(&flight.tuning, place, span);
         if snr < flight.tuning.floor_db() {
-            return self.miss(chip, frame, Reason::Weak, now);
+            let reason = self.ether.why_weak(&flight, place, span);
+            return self.miss(chip, frame, reason, now);
         }
         if self.ether.is_lost(&flight, place, seat.loss) {
             return self.miss(chip, frame, Reason::Chance, now);
@@ -428,7 +442,7 @@ impl Medium {
             let fate = self.ether.fate(&flight, place, (flight.critical(), now));
             let fault = match fate {
                 _ if flight.cut => Some(Reason::Cut),
-                Fate::Weak => Some(Reason::Weak),
+                Fate::Weak => Some(self.ether.why_weak(&flight, place, (flight.critical(), now))),
                 Fate::Clash => Some(Reason::Clash),
                 Fate::Clean if !agrees => Some(Reason::Shape),
                 Fate::Clean => None,
@@ -474,7 +488,7 @@ impl Medium {
         let reason = match self.ether.fate(flight, place, (header, now)) {
             _ if flight.cut => Some(Reason::Cut),
             _ if !agreed => Some(Reason::Shape),
-            Fate::Weak => Some(Reason::Weak),
+            Fate::Weak => Some(self.ether.why_weak(flight, place, (header, now))),
             Fate::Clash => Some(Reason::Clash),
             Fate::Clean if self.ether.is_corrupt(flight, place) => Some(Reason::Chance),
             Fate::Clean => None,
@@ -518,8 +532,16 @@ impl Medium {
                 continue;
             }
             self.deeds.heard += 1;
+            if !self.ether.is_chosen(flight, place, attacker.share) {
+                continue;
+            }
+            let mut payload = Arc::clone(&flight.payload);
             let (after, times) = match attacker.plan {
                 Plan::Replay { after, times } => (after, times),
+                Plan::Forge { after } => {
+                    payload = self.ether.damaged(flight, place).into();
+                    (after, 1)
+                }
                 Plan::Wormhole { after } => {
                     self.deeds.jammed += 1;
                     let jammer = Jammer {
@@ -547,7 +569,7 @@ impl Medium {
                     tuning: flight.tuning,
                     shape: flight.shape,
                     power_dbm: attacker.power_dbm,
-                    payload: flight.payload.clone(),
+                    payload: Arc::clone(&payload),
                     begins,
                 };
                 self.schedule(
@@ -561,9 +583,11 @@ impl Medium {
     fn repeat(&mut self, index: usize, emission: Emission) {
         let Some((attacker, held)) = self.attackers.get_mut(index) else { return };
         *held = held.saturating_sub(1);
+        let is_forged = matches!(attacker.plan, Plan::Forge { .. });
         let place = Place { owner: Sender::Attacker(index), position: attacker.antenna };
         if self.launch(place, emission).is_some() {
             self.deeds.sent += 1;
+            self.deeds.forged += u64::from(is_forged);
         }
     }
 }

@@ -62,7 +62,7 @@ pub use ether::{
     Bursts, CAPTURE_DB, Conditions, FLIGHTS_MAX, FOREIGN_FACTOR_DB, JAMMERS_MAX, Jammer, Sender,
 };
 pub use host::{Air, AirDelay, AirInterface, AirSpi, Chip};
-pub use log::{Event, LOG_MAX, Reason, What};
+pub use log::{Event, LOG_MAX, Reason, Tally, What};
 pub use signal::{Family, Parts, PathLoss, Position, Shape, Tuning};
 pub use silicon::Faults;
 pub use sx126x_bus::Board;

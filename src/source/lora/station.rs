@@ -8,6 +8,7 @@ use crate::domain::airtime::{Airtime, Verdict};
 use crate::domain::frame::{Acknowledge, Envelope, Frame, Origin, Outcome, Receipt};
 use crate::domain::radio::{Downlink, Hearing, Modulation, SyncWord};
 use crate::domain::time::Timestamp;
+use crate::source::account::Account;
 use crate::supervise::Stop;
 use crate::telemetry::Clock;
 use bytes::Bytes;
@@ -20,7 +21,6 @@ use lora_phy::mod_traits::RadioKind;
 use lora_phy::sx126x::{self, DeviceSel, Sx126x, Sx126xVariant, TcxoCtrlVoltage};
 use lora_phy::sx127x::{self, Sx127x, Sx1276};
 use lora_phy::{LoRa, RxMode};
-use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -53,7 +53,7 @@ const FRAME_MAX: usize = 255;
 /// What outlives a reset of the chip.
 pub(super) struct Desk {
     schedule: Schedule,
-    airtime: Option<Airtime>,
+    account: Option<Account>,
     downlinks: mpsc::Receiver<Downlink>,
 }
 
@@ -63,30 +63,11 @@ impl Desk {
         downlinks: mpsc::Receiver<Downlink>,
         now: Timestamp,
     ) -> Self {
-        let mut airtime = settings.plan.map(|plan| Airtime::new(plan, settings.antenna_dbi));
-        if let (Some(airtime), Some(path)) = (&mut airtime, &settings.record) {
-            let record = match std::fs::read_to_string(path) {
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
-                read => read,
-            };
-            if !record.is_ok_and(|record| airtime.resume(&record, now)) {
-                tracing::warn!(path = %path.display(), "not all of the airtime before the start is known");
-            }
-        }
-        Self { schedule: Schedule::default(), airtime, downlinks }
-    }
-
-    /// Books a frame, also for the time after a restart. The file is not flushed, so that nothing waits for a slow card: a
-    /// power cut may lose its last seconds.
-    fn book(&mut self, settings: &Settings, hz: u32, how: Modulation, bytes: usize, at: Timestamp) {
-        let Some(airtime) = &mut self.airtime else { return };
-        airtime.book(hz, how, bytes, at);
-        let Some(path) = &settings.record else { return };
-        let fresh = path.with_extension("new");
-        let kept = std::fs::write(&fresh, airtime.record());
-        if let Err(error) = kept.and_then(|()| std::fs::rename(&fresh, path)) {
-            tracing::warn!(%error, path = %path.display(), "the airtime could not be kept");
-        }
+        let account = settings.plan.map(|plan| {
+            let airtime = Airtime::new(plan, settings.antenna_dbi);
+            Account::open(airtime, settings.record.clone(), now)
+        });
+        Self { schedule: Schedule::default(), account, downlinks }
     }
 }
 
@@ -377,9 +358,9 @@ impl<'a, RK: RadioKind> Station<'a, RK> {
         let (hz, modulation, bytes) = (waiting.frequency_hz, waiting.modulation, waiting.phy.len());
         let goes_at = clock.now().max(waiting.at);
         let verdict = desk
-            .airtime
+            .account
             .as_ref()
-            .map(|airtime| airtime.ask(hz, modulation, bytes, waiting.urgency, goes_at));
+            .map(|account| account.airtime().ask(hz, modulation, bytes, waiting.urgency, goes_at));
         let power_dbm = match verdict {
             Some(Verdict::Now { power_dbm }) => power_dbm,
             Some(Verdict::Wait(at)) => {
@@ -413,7 +394,9 @@ impl<'a, RK: RadioKind> Station<'a, RK> {
             .await
             .map_err(Fault::Driver)?;
         let now = clock.now().max(waiting.at);
-        desk.book(settings, hz, modulation, bytes, now);
+        if let Some(account) = &mut desk.account {
+            account.book(hz, modulation, bytes, now);
+        }
         clock.sleep_until(Some(waiting.at)).await;
         if waiting.is_missed(clock.now()) {
             self.miss(waiting, desk);
@@ -423,7 +406,8 @@ impl<'a, RK: RadioKind> Station<'a, RK> {
         let sent = timeout(air + GRACE, self.lora.tx()).await;
         sent.map_err(|_| Fault::Silent)?.map_err(Fault::Driver)?;
         counters.sent.add(1);
-        counters.set_share(desk.airtime.as_ref().and_then(|airtime| airtime.share(hz, now)));
+        let share = desk.account.as_ref().and_then(|account| account.airtime().share(hz, now));
+        counters.set_share(share);
         Ok(())
     }
 

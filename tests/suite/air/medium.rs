@@ -157,6 +157,7 @@ async fn attacked(plan: Plan) -> (Air, Vec<(Duration, Vec<u8>)>, Chip) {
         antenna: Position::new(510.0, 0.0),
         power_dbm: 14.0,
         plan,
+        share: 1.0,
         from: Duration::ZERO,
         until: Duration::from_hours(1),
     });
@@ -196,8 +197,53 @@ async fn a_wormhole_destroys_the_frame_and_delivers_it_later() {
     assert_ne!(heard[0].1, b"siren off");
     assert_eq!(heard[1].1, b"siren off");
     assert!(heard[1].0.saturating_sub(heard[0].0) >= Duration::from_mins(1));
-    assert_eq!(reasons(&air, &chip), [Reason::Weak]);
+    assert_eq!(reasons(&air, &chip), [Reason::Jammed]);
     assert_eq!((air.deeds().jammed, air.deeds().sent), (1, 1));
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn a_forged_frame_is_another_one_with_a_good_checksum() {
+    let plan = Plan::Forge { after: Duration::from_secs(30) };
+    let (air, heard, chip) = attacked(plan).await;
+    assert_eq!(heard.len(), 2, "{heard:?}");
+    assert_eq!(heard[0].1, b"siren off");
+    assert_ne!(heard[1].1, b"siren off");
+    assert_eq!(heard[1].1.len(), b"siren off".len());
+    assert_eq!((air.deeds().sent, air.deeds().forged), (1, 1));
+    // The chip itself has nothing against it.
+    assert_eq!(air.tallies()[&chip.id()].heard, 2);
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn an_attacker_takes_up_the_share_of_frames_that_it_is_told_to() {
+    let air = Air::seeded(4);
+    let ((mut a, one), (mut b, other)) = pair(&air, SX1262, 100.0).await;
+    air.attack(Attacker {
+        ear: Position::new(10.0, 0.0),
+        antenna: Position::new(90.0, 0.0),
+        power_dbm: 14.0,
+        plan: Plan::Replay { after: Duration::from_hours(2), times: 1 },
+        share: 0.3,
+        from: Duration::ZERO,
+        until: Duration::from_hours(1),
+    });
+    b.prepare(MANNER, RxMode::Continuous).await.unwrap();
+    let listen = async {
+        while tokio::time::timeout(Duration::from_hours(3), b.hear(MANNER)).await.is_ok() {}
+    };
+    let talk = async {
+        for _ in 0..400 {
+            a.send(MANNER, b"x").await.unwrap();
+        }
+    };
+    tokio::join!(listen, talk);
+    let deeds = air.deeds();
+    assert_eq!(deeds.heard, 400);
+    // 120 expected, with a standard deviation of 9.2.
+    assert!((85..=155).contains(&deeds.sent), "seed 4: {}", deeds.sent);
+    let tallies = air.tallies();
+    assert_eq!(tallies[&one.id()].sent, 400);
+    assert_eq!(tallies[&other.id()].heard, 400 + deeds.sent);
 }
 
 #[tokio::test(flavor = "current_thread", start_paused = true)]
