@@ -2,7 +2,7 @@
 //! handed full turns.
 
 use super::load::{Load, Told, calm};
-use super::site::{Arrivals, configuration};
+use super::site::{ALARMS, Arrivals, configuration};
 use kengele::app::convert;
 use kengele::config::Source;
 use kengele::domain::engine::Reading;
@@ -68,7 +68,7 @@ pub(crate) fn listener_alone(length: Duration) {
 pub(crate) fn database_alone(length: Duration) {
     let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let nowhere = "127.0.0.1:1".parse().unwrap();
-    let text = configuration(folder.path(), nowhere, nowhere, NODES);
+    let text = configuration(folder.path(), nowhere, nowhere, NODES, ALARMS);
     std::fs::write(folder.path().join("people.csv"), "").unwrap();
     let loaded = convert::parse(&[Source { name: "bench.toml".into(), text }]).unwrap();
     let rules = convert::rules(&loaded).unwrap();

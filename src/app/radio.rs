@@ -153,6 +153,7 @@ pub fn own(settings: &config::Radio, data: &FilePath) -> lora::Settings {
                 dio2_switch: wiring.dio2_switch,
                 tcxo_mv: wiring.tcxo_mv,
                 power_max_dbm: i32::from(wiring.power_max).min(power_max(wiring.chip)),
+                amplifier_db: i32::from(wiring.amplifier_db),
             };
             (lora::Bus::Wired(wires), circuit)
         }
@@ -162,6 +163,7 @@ pub fn own(settings: &config::Radio, data: &FilePath) -> lora::Settings {
                 dio2_switch: true,
                 tcxo_mv: None,
                 power_max_dbm: power_max(*emulated),
+                amplifier_db: 0,
             };
             (lora::Bus::Linked(path.clone()), circuit)
         }

@@ -477,6 +477,9 @@ impl Summary {
         let counters = &gateway.telemetry.counters;
         let csv = village::people_csv();
         let phones = csv.lines().skip(1).filter_map(|line| line.split(',').nth(1));
+        let radio = radio(gateway).await?;
+        let as_expected = judge(demo.scenario, &warnings, counters.suspect.get())
+            .and_then(|()| judge_radio(demo.scenario, &radio, rang));
         Ok(Self {
             scenario: demo.scenario,
             published: witness.published(),
@@ -485,7 +488,7 @@ impl Summary {
             suspect: counters.suspect.get(),
             refused: counters.undecoded.get(),
             lead: lead(&deliveries),
-            as_expected: judge(demo.scenario, &warnings, counters.suspect.get()),
+            as_expected,
             warnings: warnings
                 .into_iter()
                 .map(|w| (w.hazard, w.level_max, w.ended.is_some()))
@@ -495,7 +498,7 @@ impl Summary {
             by_channel,
             cost: cost.map(|price| price.of(segments)),
             rang,
-            radio: radio(gateway).await?,
+            radio,
             phones: phones.filter(|number| !carrier.inbox(number).is_empty()).count(),
         })
     }
@@ -611,6 +614,17 @@ fn judge(
     }
     if expected.faults && suspect == 0 {
         return Err("no fault was found".to_owned());
+    }
+    Ok(())
+}
+
+/// Says whether the gauge was heard by radio, and the siren told of danger.
+fn judge_radio(scenario: Scenario, radio: &Value, rang: u32) -> Result<(), String> {
+    if radio.get("frames").and_then(Value::as_u64).unwrap_or(0) == 0 {
+        return Err("nothing was heard by radio".to_owned());
+    }
+    if scenario.expected().hazards.contains(&("flood", "danger")) && rang == 0 {
+        return Err("the siren should have sounded".to_owned());
     }
     Ok(())
 }

@@ -177,11 +177,12 @@ fn waits(name: &str, what: &str) {
 fn seconds(every: &str) -> Result<u16, Failure> {
     let usage = |words: String| Failure::Usage(words);
     let span = span_as_written(every).map_err(usage)?;
-    let seconds = u16::try_from(span.as_secs()).unwrap_or(0);
-    if seconds == 0 {
-        return Err(usage(format!("\"{every}\" is no interval: write 1 s to 18 h")));
-    }
-    Ok(seconds)
+    // What the node itself takes: any other it refuses.
+    let [shortest, longest] = kengele_field_node::app::INTERVAL_S;
+    let seconds = u16::try_from(span.as_secs()).ok().filter(|s| (shortest..=longest).contains(s));
+    seconds.ok_or_else(|| {
+        usage(format!("\"{every}\" is no interval that a node takes: write 10 s to 12 h"))
+    })
 }
 
 /// Shows a provisioning code for a telephone's camera, and in letters.

@@ -3,8 +3,9 @@
 use super::amount::nearest;
 use super::document::{Faults, Place};
 use super::section::Section;
-use crate::domain::airtime::{self, Country, Plan};
-use crate::domain::radio::Modulation;
+use crate::domain::airtime::{self, Airtime, Country, Never, Plan, Verdict};
+use crate::domain::radio::{Modulation, Urgency};
+use crate::domain::time::Timestamp;
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -22,6 +23,8 @@ pub const BOARDS: [(&str, &str); 7] = [
 /// tells neither strength nor the moment of a frame.
 const SERIAL_MODULES: [&str; 8] =
     ["uart", "e22-900t", "e22-400t", "e32", "e220", "rn2483", "wio-e5", "ra-08"];
+/// The longest frame that a siren is told by, bytes.
+const ORDER_BYTES: usize = 21;
 /// Channel before a plan is known, Hz: that of EU868.
 const CHANNEL_HZ: u32 = 867_900_000;
 
@@ -107,6 +110,9 @@ pub struct Wiring {
     pub tcxo_mv: Option<u16>,
     /// Most that the chip may be told, dBm.
     pub power_max: u8,
+    /// What an amplifier behind the chip adds, dB.
+    #[serde(default)]
+    pub amplifier_db: u8,
 }
 
 fn gpio() -> PathBuf {
@@ -157,11 +163,26 @@ pub(super) fn radio(root: &Section<'_>, has_nodes: bool, faults: &Faults<'_>) ->
     let bandwidth_hz = plan.map_or(airtime::WF1_BANDWIDTH_HZ, |plan| plan.wf1_bandwidth_hz);
     let spreading_factor = section.small("spreading_factor");
     let frequency_hz = frequency(&section, plan, faults);
+    let modulation = Modulation::Lora { spreading_factor, bandwidth_hz };
+    if let Some(plan) = plan {
+        let fresh = Airtime::new(plan, section.get("antenna_gain"));
+        let start = Timestamp::from_millis(0);
+        let verdict = fresh.ask(frequency_hz, modulation, ORDER_BYTES, Urgency::Danger, start);
+        if verdict == Verdict::Never(Never::Dwell) {
+            let message = format!(
+                "no siren would ever be told: an order takes {} ms, longer than {} lets a frame be",
+                modulation.time_on_air(ORDER_BYTES, true).as_millis(),
+                plan.name
+            );
+            let help = "choose a smaller spreading factor: each step halves it";
+            faults.error(section.place_of("spreading_factor"), message, help);
+        }
+    }
     Some(Radio {
         bus: bus?,
         plan,
         frequency_hz,
-        modulation: Modulation::Lora { spreading_factor, bandwidth_hz },
+        modulation,
         power_dbm: section.written("power").map(|_| section.small("power")),
         antenna_dbi: section.get("antenna_gain"),
     })
@@ -335,6 +356,7 @@ fn wiring(section: &Section<'_>, faults: &Faults<'_>) -> Option<Wiring> {
         dio2_switch: section.get("dio2_switch"),
         tcxo_mv: line("tcxo_mv").and_then(|mv| u16::try_from(mv).ok()),
         power_max: section.small("power_max"),
+        amplifier_db: section.small("amplifier"),
     })
 }
 

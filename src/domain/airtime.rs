@@ -216,6 +216,15 @@ impl Airtime {
         understood
     }
 
+    /// Books half of what an hour allows in each band, where nobody knows what was sent before.
+    pub fn doubt(&mut self, now: Timestamp) {
+        let duties = self.plan.bands.iter().map(|band| band.duty);
+        for (place, duty) in duties.enumerate() {
+            let Some(duty) = duty else { continue };
+            self.sent.entry(place).or_default().push_back((now, HOUR.mul_f64(duty / 2.0)));
+        }
+    }
+
     /// Returns the share of the last hour that was sent in the band of a frequency, and the share that is allowed, if it
     /// is limited.
     #[must_use]

@@ -345,7 +345,12 @@ fn read(
 /// Tells a node's siren what became of its orders.
 fn ended(sirens: &mut Sirens, node: NodeIndex, ended: &Endings, now: Timestamp) {
     for ended in ended.iter() {
-        let Some(desired) = desired(ended.order) else { continue };
+        let Some(desired) = desired(ended.order) else {
+            if ended.end == End::Refused {
+                tracing::error!(node = node.0, order = ?ended.order, "a node refuses an order");
+            }
+            continue;
+        };
         match ended.end {
             End::Done => sirens.confirmed_by_link(node, desired, now),
             End::Refused => {

@@ -9,12 +9,14 @@ mod hearings;
 mod link;
 mod radio;
 mod siren;
+mod status;
 
 pub use decode::{Decoded, Decoder, Heard, Route};
 pub use hearings::NodeHearing;
 pub use link::{Chance, Link, LinkAnswer, LinkCommand, LinkError, LinkNode, LinkStatus};
 pub use radio::{Lorawan, LorawanNode};
 pub use siren::{Payloads, Publisher, SirenNode, SirenStatus, Way};
+pub use status::Status;
 
 use crate::domain::engine::{Effect, Engine, Input};
 use crate::domain::frame::{Envelope, Origin, Outcome, Receipt};
@@ -24,7 +26,7 @@ use crate::domain::reading::{Measurement, Quality};
 use crate::domain::recipient::Recipient;
 use crate::domain::rule::{NodeIndex, RuleBook};
 use crate::domain::time::Timestamp;
-use crate::domain::warning::{Alert, Level, NoticeKind, WarningId};
+use crate::domain::warning::{Alert, NoticeKind, WarningId};
 use crate::store::{self, Kind, NewDelivery, Store, Turn, Undecoded};
 use crate::supervise::Stop;
 use crate::telemetry::{News, Telemetry};
@@ -102,29 +104,6 @@ pub struct Rules {
     pub link: Link,
     /// Its sirens.
     pub sirens: Vec<SirenNode>,
-}
-
-/// How things stand.
-#[derive(Clone, Debug)]
-pub struct Status {
-    /// Version of the rule book in force.
-    pub rule_book: String,
-    /// Each node: name, place, time since it was heard, if ever, silent.
-    pub nodes: Vec<(String, String, Option<Duration>, bool)>,
-    /// Open warnings: number, hazard, area, level, time until the last alert runs out.
-    pub warnings: Vec<(WarningId, String, String, Level, Duration)>,
-    /// Nodes heard but not declared.
-    pub heard: Vec<Heard>,
-    /// What radio frames were refused for, and how often.
-    pub radio_refused: Vec<(&'static str, u64)>,
-    /// What frames could not be read for, and how often since the start.
-    pub undecoded: Vec<(&'static str, u64)>,
-    /// How the sirens are.
-    pub sirens: Vec<SirenStatus>,
-    /// The disk works.
-    pub disk_works: bool,
-    /// Turns that wait in memory for the disk.
-    pub unsaved_turns: usize,
 }
 
 /// Something that changes what is shown of warnings.
@@ -656,34 +635,6 @@ impl Pipeline {
         round.changed = true;
         self.finish(round).await;
         Ok(())
-    }
-
-    fn status(&self) -> Status {
-        let now = self.telemetry.clock.now();
-        Status {
-            rule_book: self.rules.book.version.clone(),
-            nodes: self
-                .engine
-                .nodes()
-                .map(|(node, heard, silent)| {
-                    let ago = heard.map(|at| now.since(at));
-                    (node.name.to_string(), node.place.clone(), ago, silent)
-                })
-                .collect(),
-            warnings: self
-                .engine
-                .open_warnings()
-                .map(|(id, hazard, area, level, expires)| {
-                    (id, hazard.to_owned(), area.to_owned(), level, expires.since(now))
-                })
-                .collect(),
-            heard: self.decoder.heard().cloned().collect(),
-            radio_refused: self.radio.refused().chain(self.links.refused()).collect(),
-            undecoded: self.undecoded.iter().map(|(reason, count)| (*reason, *count)).collect(),
-            sirens: self.siren_status(),
-            disk_works: self.retry_disk_at.is_none(),
-            unsaved_turns: self.unsaved.len(),
-        }
     }
 }
 

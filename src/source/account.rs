@@ -17,12 +17,14 @@ impl Account {
     /// Takes up what the file has of the time before the start.
     pub(super) fn open(mut airtime: Airtime, record: Option<PathBuf>, now: Timestamp) -> Self {
         if let Some(path) = &record {
-            let read = match std::fs::read_to_string(path) {
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
-                read => read,
+            // A file that was never written is that of a gateway which never sent; one that is empty has lost what it had.
+            let is_known = match std::fs::read_to_string(path) {
+                Err(error) => error.kind() == ErrorKind::NotFound,
+                Ok(text) => airtime.resume(&text, now) && !text.is_empty(),
             };
-            if !read.is_ok_and(|text| airtime.resume(&text, now)) {
-                tracing::warn!(path = %path.display(), "not all of the airtime before the start is known");
+            if !is_known {
+                airtime.doubt(now);
+                tracing::warn!(path = %path.display(), "the airtime before the start is not known: half an hour's share is taken to be used up");
             }
         }
         Self { airtime, record }

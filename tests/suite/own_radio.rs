@@ -77,7 +77,13 @@ impl Post {
         let settings = Settings {
             link: "radio".into(),
             bus: lora::Bus::Linked(path),
-            circuit: Circuit { chip: chip_of, dio2_switch: true, tcxo_mv: None, power_max_dbm: 14 },
+            circuit: Circuit {
+                chip: chip_of,
+                dio2_switch: true,
+                tcxo_mv: None,
+                power_max_dbm: 14,
+                amplifier_db: 0,
+            },
             frequency_hz: HZ,
             modulation: slow(spreading_factor),
             plan: Plan::named("EU868"),

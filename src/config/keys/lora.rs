@@ -83,4 +83,10 @@ const WIRING_KEYS: &[Key] = &[
         "Voltage of a TCXO on DIO3 of an SX126x, mV; without one the chip has a crystal.",
     ),
     default("power_max", Kind::Whole(0, 22), "14", "Most that the chip may be told, dBm."),
+    default(
+        "amplifier",
+        Kind::Whole(0, 30),
+        "0",
+        "What an amplifier behind the chip adds, dB; the chip is told so much less than the plan allows.",
+    ),
 ];

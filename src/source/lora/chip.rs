@@ -33,6 +33,8 @@ pub struct Circuit {
     pub tcxo_mv: Option<u16>,
     /// Most that the chip may be told, dBm.
     pub power_max_dbm: i32,
+    /// What an amplifier behind the chip adds, dB.
+    pub amplifier_db: i32,
 }
 
 /// A bus that does not work.

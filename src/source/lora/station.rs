@@ -371,7 +371,7 @@ impl<'a, RK: RadioKind> Station<'a, RK> {
             }
             Some(Verdict::Never(_)) | None => {
                 counters.held.add(1);
-                tracing::debug!(?verdict, "a frame may not be sent");
+                tracing::warn!(?verdict, "a frame may not be sent");
                 return Ok(());
             }
         };
@@ -386,6 +386,7 @@ impl<'a, RK: RadioKind> Station<'a, RK> {
         }
         #[expect(clippy::cast_possible_truncation, reason = "tens of dBm")]
         let power = (power_dbm.floor() as i32).min(settings.power_dbm);
+        let power = power.saturating_sub(settings.circuit.amplifier_db);
         let power = power.min(settings.circuit.power_max_dbm);
         let sends = self.lora.create_tx_packet_params(PREAMBLE, false, true, false, &params);
         let mut sends = sends.map_err(Fault::Driver)?;
