@@ -123,7 +123,27 @@ const fn yes() -> bool {
     true
 }
 
+impl RadioBus {
+    const fn chip(&self) -> Chip {
+        match self {
+            Self::Wired(wiring) => wiring.chip,
+            Self::Socket { chip, .. } => *chip,
+        }
+    }
+}
+
 impl Chip {
+    /// Returns the lowest and the highest frequency, MHz: data sheets of Semtech, DS.SX1261-2 §3.3, DS.SX1268 §3.3,
+    /// SX1276/77/78/79 table 1.
+    const fn range_mhz(self) -> (u32, u32) {
+        match self {
+            Self::Sx1261 | Self::Sx1262 => (150, 960),
+            Self::Sx1268 => (410, 810),
+            Self::Sx1276 | Self::Sx1277 => (137, 1020),
+            Self::Sx1278 => (137, 525),
+        }
+    }
+
     /// Returns the chip of that name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
@@ -163,6 +183,14 @@ pub(super) fn radio(root: &Section<'_>, has_nodes: bool, faults: &Faults<'_>) ->
     let bandwidth_hz = plan.map_or(airtime::WF1_BANDWIDTH_HZ, |plan| plan.wf1_bandwidth_hz);
     let spreading_factor = section.small("spreading_factor");
     let frequency_hz = frequency(&section, plan, faults);
+    if let Some(bus) = &bus {
+        let (lowest, highest) = bus.chip().range_mhz();
+        if !(lowest..=highest).contains(&(frequency_hz / 1_000_000)) {
+            let message = format!("this chip hears {lowest} to {highest} MHz alone");
+            let help = "choose a frequency or a plan within, or another board";
+            faults.error(section.place_of("frequency_mhz"), message, help);
+        }
+    }
     let modulation = Modulation::Lora { spreading_factor, bandwidth_hz };
     if let Some(plan) = plan {
         let fresh = Airtime::new(plan, section.get("antenna_gain"));

@@ -259,13 +259,14 @@ async fn a_flood_heard_over_mqtt_buzzes_phones_by_modem_and_by_provider_and_can_
     let mut site = Site::new().await;
     // A provider that can be asked what is left on the account, beside the one that cannot.
     let mut config = fs::read_to_string(site.file("kengele.toml")).unwrap();
-    config.push_str(&format!(
+    let spare = format!(
         "\n[sms_provider.spare]\npreset = \"africastalking\"\n\
          settings = {{ base = \"{}\", username = \"kengele\" }}\n\
          secret_files = {{ api_key = \"{}\" }}\n",
         site.provider.base(),
         site.file("secrets/provider")
-    ));
+    );
+    config.push_str(&spare);
     fs::write(site.file("kengele.toml"), config).unwrap();
     site.start().await;
     assert!(flood(&site), "every publication is acknowledged");

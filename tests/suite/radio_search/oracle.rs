@@ -7,8 +7,8 @@ use std::time::Duration;
 /// A reading's name: node, and its second.
 pub type Name = (u16, u32);
 
-/// Airtime of an hour that a node may use, and a gateway: EU868, 1 % and 10 % (EN 300 220-2, bands M and P).
-const AIRTIME_MS: [u64; 2] = [36_000, 360_000];
+/// Airtime of an hour that a node may use, and a gateway: EU868, 1 % (EN 300 220-2, bands L and M).
+const AIRTIME_MS: [u64; 2] = [36_000, 36_000];
 const HOUR_MS: u64 = 3_600_000;
 
 #[derive(Default)]

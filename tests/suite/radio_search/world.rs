@@ -4,7 +4,9 @@ use super::gateway::Gateway;
 use super::node::Node;
 use super::oracle::Oracle;
 use crate::dice::Dice;
-use kengele::domain::radio::Modulation;
+use kengele::domain::airtime::{Airtime, Plan, Verdict};
+use kengele::domain::radio::{Modulation, Urgency};
+use kengele::domain::time::Timestamp;
 use kengele::wire::sealed::{Address, Epoch, Field, Order, Reply, Root, Schema, Sealed};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,8 +15,8 @@ const MINUTE_MS: u64 = 60_000;
 const DAY_MS: u64 = 86_400_000;
 /// A node waits so long for an acknowledgement before it speaks again, ms.
 const AGAIN_MS: [u64; 2] = [60_000, 150_000];
-/// Airtime of an hour at which the gateway holds ordinary frames back, ms.
-const GATEWAY_AIRTIME_MS: u64 = 350_000;
+/// The channel of `[radio]` where nothing else is said: 1 % of an hour.
+const CHANNEL_HZ: u32 = 867_900_000;
 /// Frames that the attacker keeps to replay after a crash.
 const KEPT: usize = 30;
 const NET: u32 = 0xC0FF_EE00;
@@ -91,6 +93,8 @@ pub struct World {
     off: BTreeSet<usize>,
     gateway: Gateway,
     gateway_off: bool,
+    /// What the gateway itself keeps of its time on the air; the oracle counts for itself.
+    account: Airtime,
     oracle: Oracle,
     loss: u64,
     double: u64,
@@ -141,6 +145,7 @@ impl World {
             off: BTreeSet::new(),
             gateway,
             gateway_off: false,
+            account: Airtime::new(Plan::named("EU868").unwrap(), 2.15),
             oracle: Oracle::default(),
             next_label: 1,
             kept: Vec::new(),
@@ -339,16 +344,25 @@ impl World {
     }
 
     fn down(
+        account: &mut Airtime,
         oracle: &mut Oracle,
         sent: &mut Vec<(u16, Vec<u8>)>,
         (node, now_ms): (u16, u64),
         reply: &Reply,
     ) -> Result<(), Halt> {
-        let air = AIR.time_on_air(reply.frame.len(), false);
-        if oracle.airtime(None, now_ms) > GATEWAY_AIRTIME_MS && !reply.is_danger() {
-            oracle.saw("held back for airtime");
-            return Ok(());
+        let bytes = reply.frame.len();
+        let at = Timestamp::from_millis(i64::try_from(now_ms).unwrap());
+        let urgency = if reply.is_danger() { Urgency::Danger } else { Urgency::Ordinary };
+        match account.ask(CHANNEL_HZ, AIR, bytes, urgency, at) {
+            Verdict::Now { .. } => account.book(CHANNEL_HZ, AIR, bytes, at),
+            // The node's window does not wait.
+            Verdict::Wait(_) => {
+                oracle.saw("held back for airtime");
+                return Ok(());
+            }
+            Verdict::Never(reason) => return Err(Halt::Wrong(format!("never: {reason:?}"))),
         }
+        let air = AIR.time_on_air(bytes, true);
         oracle.on_air(None, air, now_ms)?;
         sent.push((node, reply.frame.to_vec()));
         Ok(())
@@ -359,8 +373,9 @@ impl World {
             return Ok(());
         }
         let (now_ms, mut sent) = (self.now_ms, Vec::new());
+        let account = &mut self.account;
         let mut bring = |node, reply: &Reply, oracle: &mut Oracle| {
-            Self::down(oracle, &mut sent, (node, now_ms), reply)
+            Self::down(account, oracle, &mut sent, (node, now_ms), reply)
         };
         let heard = self.gateway.hear(frame, now_ms, &mut self.dice, &mut self.oracle, &mut bring);
         self.on_the_way(sent);
@@ -372,8 +387,9 @@ impl World {
             return Ok(());
         }
         let (now_ms, mut sent) = (self.now_ms, Vec::new());
+        let account = &mut self.account;
         let mut bring = |node, reply: &Reply, oracle: &mut Oracle| {
-            Self::down(oracle, &mut sent, (node, now_ms), reply)
+            Self::down(account, oracle, &mut sent, (node, now_ms), reply)
         };
         let woken = self.gateway.wake(number, now_ms, &mut self.dice, &mut self.oracle, &mut bring);
         self.on_the_way(sent);
