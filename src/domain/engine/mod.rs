@@ -230,16 +230,18 @@ impl Engine {
             }
             Input::Tick => self.live_until(now, effects),
             Input::Resumed { down } => {
-                self.now = now;
+                let before = std::mem::replace(&mut self.now, now);
                 let down = if planted::is(Bug::OutageBlamed) { Duration::ZERO } else { down };
-                for place in 0..self.nodes.len() {
-                    let node = &mut self.nodes[place];
+                let mut places = Vec::with_capacity(self.nodes.len());
+                for (place, node) in self.nodes.iter_mut().enumerate() {
+                    let known = node.silences_reached(before);
                     node.last_heard = (node.last_heard + down).min(now);
                     node.queued = None;
+                    // A silence that is old has had its say: a warning that ran out does not come back with it.
+                    places.push((place, node.silences_reached(now) > known));
                 }
                 self.rules.iter_mut().for_each(|rule| rule.conditions.note_change_of_all());
-                // Before warnings run out: what ends with one is not to begin again with a silence that is old.
-                let places: Vec<usize> = (0..self.nodes.len()).collect();
+                // Before warnings run out: what ends with one is not to begin again.
                 self.nodes_due(&places, effects);
                 self.live_until(now, effects);
                 true
@@ -266,7 +268,8 @@ impl Engine {
             self.now = at.max(before);
             let happened = match due {
                 Due::Node(place) => {
-                    let places = self.due_with(place, at);
+                    let places: Vec<_> =
+                        self.due_with(place, at).into_iter().map(|place| (place, true)).collect();
                     self.nodes_due(&places, effects)
                 }
                 Due::Episode(place) => {
@@ -441,21 +444,22 @@ impl Engine {
         }
     }
 
-    /// Nodes may have been unheard for one of the times that matter, all at this moment. Returns whether any has.
-    fn nodes_due(&mut self, places: &[usize], effects: &mut Vec<Effect>) -> bool {
+    /// Nodes may have been unheard for one of the times that matter, all at this moment, and each may raise a level by that or
+    /// not. Returns whether any has.
+    fn nodes_due(&mut self, places: &[(usize, bool)], effects: &mut Vec<Effect>) -> bool {
         let now = self.now;
-        for place in places {
+        for (place, _) in places {
             self.find_silence(*place, effects);
         }
         let (mut reached, mut changed) = (false, Vec::new());
-        for place in places {
+        for (place, may_raise) in places {
             let node = &mut self.nodes[*place];
             let unheard = now.since(node.last_heard);
             if node.silences.iter().any(|s| *s <= unheard) {
                 reached = true;
                 let at = node.clock.at(now);
                 let rules = std::mem::take(&mut node.rules);
-                self.judge_each(&rules, at, true, &mut changed);
+                self.judge_each(&rules, at, *may_raise, &mut changed);
                 self.nodes[*place].rules = rules;
             }
             self.watch(*place);
@@ -500,6 +504,14 @@ impl Engine {
             }
             effects.push(Effect::Notice(Notice { node, kind, at: now }));
         }
+    }
+}
+
+impl NodeState {
+    /// Returns for how many of the times that matter the node is unheard at `now`.
+    fn silences_reached(&self, now: Timestamp) -> usize {
+        let unheard = now.since(self.last_heard);
+        self.silences.iter().filter(|silence| **silence <= unheard).count()
     }
 }
 

@@ -93,7 +93,7 @@ impl Judge {
     pub fn live_until(&mut self, minute: i64) {
         while self.now < minute {
             self.now += 1;
-            self.look_for_silence(|unheard, silences| silences.contains(&unheard));
+            self.look_for_silence(true, |unheard, silences| silences.contains(&unheard));
             self.look_at_warnings();
         }
     }
@@ -125,7 +125,8 @@ impl Judge {
         let down = minute - self.now;
         self.now = minute;
         self.hearing.values_mut().for_each(|h| h.heard += down);
-        self.look_for_silence(|unheard, silences| silences.iter().any(|s| *s <= unheard));
+        // No silence is new, and an old one has had its say.
+        self.look_for_silence(false, |unheard, silences| silences.iter().any(|s| *s <= unheard));
         self.look_at_warnings();
     }
 
@@ -169,12 +170,12 @@ impl Judge {
         }
         self.cleared.retain(|area, _| book.rules.iter().any(|rule| rule.area == *area));
         self.follow_all();
-        self.look_for_silence(|unheard, silences| silences.iter().any(|s| *s <= unheard));
+        self.look_for_silence(true, |unheard, silences| silences.iter().any(|s| *s <= unheard));
         self.look_at_warnings();
     }
 
     /// Judges the rules that look at a node which is unheard for one of the times that matter.
-    fn look_for_silence(&mut self, matters: impl Fn(i64, &[i64]) -> bool) {
+    fn look_for_silence(&mut self, may_raise: bool, matters: impl Fn(i64, &[i64]) -> bool) {
         let book = self.book.clone();
         let mut reached = Vec::new();
         for (index, node) in (0..).zip(&book.nodes) {
@@ -196,7 +197,7 @@ impl Judge {
                 } else {
                     self.past.node_time(&node.name.0, self.now)
                 };
-                self.weigh(rule, at, true);
+                self.weigh(rule, at, may_raise);
             }
         }
         self.follow_all();

@@ -54,6 +54,28 @@ fn a_silence_that_a_warning_ran_out_with_does_not_raise_it_again_after_an_outage
 }
 
 #[test]
+fn a_warning_that_ran_out_does_not_come_back_with_a_restart() {
+    let mut book = river();
+    let leaf = Leaf {
+        signal: water(0),
+        limit: Limit::Above { enter: 2.0, exit: 1.8 },
+        while_silent: true,
+    };
+    let both = Test::AtLeast(2, vec![Test::Signal(leaf), Test::Silent(NodeIndex(0), MINUTE * 15)]);
+    book.rules[0].levels = vec![level(Level::Warning, both)];
+    let mut run = Run::new(book.clone());
+    run.level(0, 0, 2.5);
+    assert_eq!(run.tick(40).told(), [(Reason::Raised, Level::Warning)]);
+    assert_eq!(run.tick(600).told(), []);
+    assert_eq!(run.engine.open_warnings().count(), 0, "nobody was heard");
+    run.engine = Engine::restore(&Arc::new(book), &run.engine.save()).unwrap();
+    for (at, down) in [(601, MINUTE), (602, Duration::ZERO), (900, MINUTE * 290)] {
+        run.engine.handle(Input::Resumed { down }, minutes(at), &mut run.effects);
+        assert_eq!(run.told(), []);
+    }
+}
+
+#[test]
 fn a_backlog_after_newer_readings_neither_breaks_a_hold_nor_completes_it() {
     let mut book = river();
     book.rules[0].levels[0].hold = MINUTE * 30;
