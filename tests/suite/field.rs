@@ -36,8 +36,21 @@ struct Place {
     _folder: TempDir,
 }
 
+/// How the gateway reaches its chip.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    /// By the emulator's own socket.
+    Socket,
+    /// By a Raspberry Pi's bus and lines, or what looks like them to the program.
+    Wires,
+}
+
 impl Place {
     async fn new(farms: Farms, conditions: Conditions) -> Self {
+        Self::by(Way::Socket, farms, conditions).await
+    }
+
+    async fn by(way: Way, farms: Farms, conditions: Conditions) -> Self {
         let folder = TempDir::new().unwrap();
         let path: PathBuf = folder.path().join("chip");
         let air = Air::new(5, conditions, FASTER);
@@ -47,9 +60,26 @@ impl Place {
         lives.spawn(async move { socket::serve(&listener, &chip).await.unwrap() });
         let mut site = Site::of(|places| {
             let radio = Some(Radio { socket: &path, confirms: true, farms });
-            village::files(&village::Places { radio, ..*places })
+            let mut files = village::files(&village::Places { radio, ..*places });
+            if way == Way::Wires {
+                let emulated = format!(
+                    "board = \"socket\"\nsocket = \"{}\"\nchip = \"sx1262\"",
+                    path.display()
+                );
+                for (_, text) in &mut files {
+                    *text = text.replace(&emulated, "board = \"waveshare-sx1262\"");
+                }
+                assert!(files.iter().any(|(_, text)| text.contains("waveshare")));
+            }
+            files
         })
         .await;
+        if way == Way::Wires {
+            site.surround("KENGELE_TEST_CHIP", path.clone());
+            // Reset, BUSY, DIO1 and the switch of hardware/boards/waveshare-sx1262.toml.
+            site.surround("KENGELE_TEST_LINES", "18 20 16 6".into());
+            site.surround("LD_PRELOAD", crate::peers::preload("pi"));
+        }
         site.start_at(FASTER).await;
         let (watch, sights) = Watch::of(64);
         Self { site, air, lives, watch, sights, _folder: folder }
@@ -150,6 +180,28 @@ async fn field_nodes_are_added_heard_answered_rekeyed_and_swapped_and_a_siren_so
     let own = place.site.ask(&["status"])["radio"]["own"].clone();
     assert_eq!(own["state"], "listening", "{own}");
     assert!(own["sent"].as_u64().unwrap() > 0 && own["damaged"].is_u64(), "{own}");
+    place.lives.abort_all();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn over_a_pis_bus_and_lines_nodes_are_heard_and_answered_in_their_windows() {
+    let mut place = Place::by(Way::Wires, Farms::default(), Conditions::default()).await;
+    let [gauge, siren] = FIELD_NODES;
+    place.add("add", gauge);
+    place.add("add", siren);
+    wait_for("readings by radio", || place.levels() > 0).await;
+    place.site.kengele(&["node", "rekey", gauge]);
+    wait_for("the node to speak with its new key", || place.node(gauge)["epoch"] == 1).await;
+    place.site.kengele(&["siren", "sound", "shule"]);
+    place.siren(true).await;
+    // A chip that was left alone for a while is found again.
+    place.site.kill();
+    place.site.start_at(FASTER).await;
+    let before = place.levels();
+    wait_for("readings after the restart", || place.levels() > before).await;
+    let own = place.site.ask(&["status"])["radio"]["own"].clone();
+    assert_eq!(own["state"], "listening", "{own}");
+    assert!(own["sent"].as_u64().unwrap() > 0, "{own}");
     place.lives.abort_all();
 }
 

@@ -9,6 +9,7 @@ use kengele::sim::provider::{Plan, VirtualProvider};
 use kengele::sim::village::{self, Places};
 use kengele::sim::world::Publication;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -29,7 +30,8 @@ pub(crate) struct Site {
     pub(crate) carrier: Carrier,
     daemon: Option<Child>,
     /// Stands between the program and the C library.
-    shim: Option<PathBuf>,
+    /// What the program finds in its environment.
+    around: BTreeMap<&'static str, PathBuf>,
     _modem: VirtualModem,
     pub(crate) provider: VirtualProvider,
 }
@@ -82,7 +84,15 @@ impl Site {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        Self { folder, mqtt, carrier, daemon: None, shim: None, _modem: modem, provider }
+        Self {
+            folder,
+            mqtt,
+            carrier,
+            daemon: None,
+            around: BTreeMap::new(),
+            _modem: modem,
+            provider,
+        }
     }
 
     /// Returns how many readings are in the database.
@@ -117,16 +127,19 @@ impl Site {
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kengele"));
         command.arg("--config").arg(self.file("kengele.toml"));
-        if let Some(shim) = &self.shim {
-            command.env("LD_PRELOAD", shim).env("KENGELE_TEST_FAULTS", self.file("faults"));
-        }
+        command.envs(&self.around);
         command
+    }
+
+    pub(crate) fn surround(&mut self, name: &'static str, value: PathBuf) {
+        self.around.insert(name, value);
     }
 
     /// Says what is wrong with the disk and the calendar from now on; the words stand in `tests/peers/faults.c`.
     pub(crate) fn suffer(&mut self, faults: &str) {
         fs::write(self.file("faults"), faults).unwrap();
-        self.shim.get_or_insert_with(crate::peers::faults);
+        self.surround("KENGELE_TEST_FAULTS", self.file("faults").into());
+        self.surround("LD_PRELOAD", crate::peers::preload("faults"));
     }
 
     /// Runs a command of the program to its end, and returns what it prints.

@@ -44,17 +44,17 @@ pub fn program(name: &str) -> Command {
     Command::new(name)
 }
 
-/// Builds what stands between a program and the C library, and returns where it is.
-pub fn faults() -> PathBuf {
+/// Builds what stands between a program and the C library, of `tests/peers/NAME.c`, and returns where it is.
+pub fn preload(name: &str) -> PathBuf {
     let built = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-        .join(format!("faults-{}.so", std::process::id()));
-    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/faults.c");
+        .join(format!("{name}-{}.so", std::process::id()));
+    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/peers/{name}.c"));
     if !built.exists() {
         let cc = program("cc")
             .args(["-shared", "-fPIC", "-O1", "-o"])
             .arg(&built)
             .arg(source)
-            .arg("-ldl")
+            .args(["-ldl", "-lpthread"])
             .output();
         let cc = cc.unwrap();
         assert!(cc.status.success(), "{}", String::from_utf8_lossy(&cc.stderr));

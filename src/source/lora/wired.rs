@@ -1,7 +1,7 @@
 //! A chip on this machine's own bus and lines: Linux's spidev, and the GPIO character device.
 //!
-//! No hardware was at hand when this was written: it compiles, and follows `docs` of both crates; what is above it runs on the
-//! emulated chip in the tests.
+//! No hardware was at hand when this was written. In the tests it runs as it is, with `tests/peers/pi.c` in place of the
+//! kernel and an emulated chip behind that: calls and edges are right, wires and levels are not tried.
 
 use super::Fault;
 use super::chip::BusError;
