@@ -101,7 +101,7 @@ pub(super) fn radio(radio: &lora::Counters, now: Timestamp) -> Value {
 pub(super) fn siren(siren: &SirenStatus) -> Value {
     json!({
         "siren": siren.name, "node": siren.node, "desired": siren.desired.as_str(), "confirmed": siren.confirmed,
-        "attempts": siren.attempts, "given_up": siren.given_up,
+        "attempts": siren.attempts, "given_up": siren.given_up, "refused": siren.refused,
     })
 }
 

@@ -160,6 +160,11 @@ fn show(budget: &Budget, asked: &Battery) {
         budget.frames_a_report,
         budget.airtime_percent
     ));
+    if budget.airtime_percent > 1.0 {
+        print::line(
+            "  more than the 1 % that Europe's plans and others allow: the node would hold reports back",
+        );
+    }
     print::line(&format!(
         "Cell: {} ({}), {:.0} of {:.0} mAh at {} °C",
         asked.cell.name,

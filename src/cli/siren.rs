@@ -91,6 +91,9 @@ fn state(siren: &Value) -> String {
     if confirmed(siren) {
         return "has confirmed".to_owned();
     }
+    if siren.get("refused") == Some(&Value::Bool(true)) {
+        return "says that it has no siren".to_owned();
+    }
     match number(siren, "attempts") {
         0 => "has yet to be told".to_owned(),
         times if siren.get("given_up") == Some(&Value::Bool(true)) => {

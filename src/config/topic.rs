@@ -300,8 +300,18 @@ pub(super) fn unheard(
         if let Some(place) = places.get(&*node.name.0)
             && !lost.is_empty()
         {
-            let message = format!("no topic brings {} of \"{}\"", lost.join(", "), node.name);
-            faults.warn(*place, message, "add a field to a [[topic]], or remove the sensor");
+            let (lost, name) = (lost.join(", "), &node.name);
+            let (message, help) = match of_link {
+                Some(of) => (
+                    format!("the report of \"{name}\" brings no {lost}"),
+                    format!("add a field to [report.{}], or remove the sensor", of.report),
+                ),
+                None => (
+                    format!("no topic brings {lost} of \"{name}\""),
+                    "add a field to a [[topic]], or remove the sensor".to_owned(),
+                ),
+            };
+            faults.warn(*place, message, help);
         }
     }
 }

@@ -353,9 +353,7 @@ fn ended(sirens: &mut Sirens, node: NodeIndex, ended: &Endings, now: Timestamp) 
         };
         match ended.end {
             End::Done => sirens.confirmed_by_link(node, desired, now),
-            End::Refused => {
-                tracing::error!(order = desired.as_str(), "a node says that it has no siren");
-            }
+            End::Refused => sirens.refused_by_link(node, desired),
             // It is given again for as long as it is owed.
             End::Expired | End::Replaced => {}
         }

@@ -95,6 +95,8 @@ pub struct SirenStatus {
     pub attempts: u32,
     /// Whether the node is not asked any more.
     pub given_up: bool,
+    /// Whether the node says that it has no siren.
+    pub refused: bool,
 }
 
 /// Every siren, as it stands.
@@ -107,6 +109,8 @@ struct Known {
     siren: Siren,
     /// As it was put into a turn last.
     kept: Vec<u8>,
+    /// The state whose order its node has refused, if it did since the start.
+    refused: Option<u32>,
 }
 
 /// An order as its node takes it.
@@ -143,6 +147,10 @@ impl Known {
             Confirms::No => false,
         };
         Given { owed, port: payloads.port, bytes: bytes.clone(), confirmed }
+    }
+
+    fn is_refused(&self) -> bool {
+        self.refused == Some(self.siren.version())
     }
 
     /// Puts an order off that cannot be given now. That alone is not worth a transaction.
@@ -209,7 +217,7 @@ impl Sirens {
                     Siren::default()
                 }
             };
-            Known { of: of.clone(), siren, kept }
+            Known { of: of.clone(), siren, kept, refused: None }
         };
         Self(sirens.iter().map(known).collect())
     }
@@ -270,12 +278,27 @@ impl Sirens {
         }
     }
 
+    /// Hears from a node of our own link that it has no siren. It is asked again, in case somebody mends it, but not with
+    /// every frame: airtime is for others, too.
+    pub(super) fn refused_by_link(&mut self, node: NodeIndex, order: Desired) {
+        let Some(known) = self.with_node(node) else { return };
+        if known.siren.desired() == order {
+            known.refused = Some(known.siren.version());
+            tracing::error!(
+                siren = known.of.name,
+                order = order.as_str(),
+                "the node of a siren says that it has none"
+            );
+        }
+    }
+
     /// Returns what nodes of our own link have yet to be told: node, order, and how long it sounds at the most.
     pub(super) fn owed_by_link(&self, now: Timestamp) -> Vec<(NodeIndex, Owed, Duration)> {
         let of_link = self.0.iter().filter(|known| known.of.way == Way::Link);
         let owed = |known: &Known| {
             let owed = known.siren.owed(now)?;
-            Some((known.of.node, owed, known.of.settings.max_on))
+            let is_soon = known.is_refused() && now < owed.due;
+            (!is_soon).then_some((known.of.node, owed, known.of.settings.max_on))
         };
         of_link.filter_map(owed).collect()
     }
@@ -318,6 +341,7 @@ impl Sirens {
     /// Returns when a siren has to be looked at again.
     pub(super) fn next_deadline(&self, now: Timestamp) -> Option<Timestamp> {
         let due = |known: &Known| match known.of.way {
+            Way::Link if known.is_refused() => known.siren.owed(now).map(|owed| owed.due),
             Way::Asks | Way::Link => None,
             Way::Listens | Way::ChirpStack { .. } => known.siren.owed(now).map(|owed| owed.due),
         };
@@ -420,6 +444,7 @@ impl Pipeline {
             confirmed: known.siren.is_confirmed(),
             attempts: known.siren.attempts(),
             given_up: known.siren.is_given_up(),
+            refused: known.is_refused(),
         };
         self.sirens.0.iter().map(status).collect()
     }
@@ -492,7 +517,7 @@ mod tests {
         let payloads = Payloads { port: 10, on: vec![1, 180], off: vec![0], test: vec![2] };
         let of =
             SirenNode { name: "shule".to_owned(), node: NodeIndex(0), settings, way, payloads };
-        Known { of, siren: Siren::default(), kept: Vec::new() }
+        Known { of, siren: Siren::default(), kept: Vec::new(), refused: None }
     }
 
     #[test]

@@ -293,8 +293,12 @@ impl Node {
     }
 
     fn does(&mut self, told: Option<Told>, uptime_s: u32) -> Vec<u8> {
+        self.ends(told, Outcome::Done, uptime_s)
+    }
+
+    fn ends(&mut self, told: Option<Told>, outcome: Outcome, uptime_s: u32) -> Vec<u8> {
         let Some(Told::Do { number, .. }) = told else { panic!("{told:?}") };
-        let (ack, record) = self.0.finish(number, Outcome::Done);
+        let (ack, record) = self.0.finish(number, outcome);
         assert!(self.0.written(&record));
         self.reserve(uptime_s);
         self.0.seal(Kind::Ack, false, &ack.to_bytes(), uptime_s).unwrap().frame.to_vec()
@@ -502,6 +506,29 @@ async fn a_siren_is_told_at_once_until_it_confirms_and_then_told_to_be_silent() 
     gateway.hear(&answer).await;
     until(async || gateway.status().await.sirens[0].confirmed).await;
     assert!(gateway.node("paa").await.orders.is_empty());
+}
+
+#[tokio::test]
+async fn a_node_that_has_no_siren_is_shown_and_not_told_again_with_every_frame() {
+    let mut gateway = Gateway::start().await;
+    let mut node = gateway.add("paa").await;
+    gateway.siren(siren::Command::Sound).await;
+    let (_, told) = node.hears(&gateway.downlink().await, 100);
+    let answer = node.ends(told, Outcome::Refused, 101);
+    gateway.hear(&answer).await;
+    until(async || gateway.status().await.sirens[0].refused).await;
+    for uptime_s in [110, 120, 130] {
+        let health = node.health(uptime_s);
+        gateway.hear(&health).await;
+        let (acked, told) = node.hears(&gateway.downlink().await, uptime_s);
+        assert_eq!(acked, Some(uptime_s));
+        // It is told the time.
+        assert!(!format!("{told:?}").contains("siren"), "{told:?}");
+    }
+    assert_eq!(gateway.status().await.sirens[0].attempts, 1);
+    // The next state is one that it was not asked for yet.
+    gateway.siren(siren::Command::Silence).await;
+    until(async || !gateway.status().await.sirens[0].refused).await;
 }
 
 #[tokio::test]

@@ -93,7 +93,7 @@ pub enum LinkError {
     #[error("all 65,535 numbers of this network are given away")]
     NoNumber,
     /// The node's queue says no.
-    #[error("{0}")]
+    #[error(transparent)]
     Order(#[from] OrderError),
     /// It is not on disk.
     #[error(
