@@ -338,6 +338,11 @@ pub fn read_at_start(started: &Config, now: &Config) -> Vec<&'static str> {
         let topics = config.topics.iter();
         topics.map(|topic| (topic.template.clone(), topic.from.clone())).collect::<Vec<_>>()
     };
+    // What packet forwarders may send; how devices are spoken to changes at once.
+    let region = |config: &Config| {
+        let region = config.lorawan.as_ref().map(|lorawan| lorawan.region.clone());
+        region.filter(|_| config.semtech_udp.is_some())
+    };
     let tables = [
         ("gateway", place(started) == place(now)),
         ("listener", started.listener == now.listener),
@@ -345,6 +350,7 @@ pub fn read_at_start(started: &Config, now: &Config) -> Vec<&'static str> {
         ("broker", started.brokers == now.brokers),
         ("radio", started.radio == now.radio),
         ("semtech_udp", started.semtech_udp == now.semtech_udp),
+        ("lorawan", region(started) == region(now)),
         ("modem", started.modems == now.modems),
         ("sms_provider", started.providers == now.providers),
         ("sms", started.sms.budget_per_day == now.sms.budget_per_day),

@@ -216,12 +216,25 @@ impl Airtime {
         understood
     }
 
-    /// Books half of what an hour allows in each band, where nobody knows what was sent before.
+    /// Books half of what an hour allows, in each band and in all together, where nobody knows what was sent before.
     pub fn doubt(&mut self, now: Timestamp) {
-        let duties = self.plan.bands.iter().map(|band| band.duty);
-        for (place, duty) in duties.enumerate() {
-            let Some(duty) = duty else { continue };
-            self.sent.entry(place).or_default().push_back((now, HOUR.mul_f64(duty / 2.0)));
+        let bands = self.plan.bands.iter().enumerate();
+        let half =
+            |(place, band): (usize, &plans::Band)| Some((place, HOUR.mul_f64(band.duty? / 2.0)));
+        let mut halves: Vec<(usize, Duration)> = bands.filter_map(half).collect();
+        if let Some(most) = self.most {
+            // Where the plan has no limit, the operator's is booked in any one band.
+            if halves.is_empty() {
+                halves.push((0, most / 2));
+            }
+            let all: Duration = halves.iter().map(|(_, half)| *half).sum();
+            let fits = (most / 2).div_duration_f64(all).min(1.0);
+            for (_, half) in &mut halves {
+                *half = half.mul_f64(fits);
+            }
+        }
+        for (place, half) in halves {
+            self.sent.entry(place).or_default().push_back((now, half));
         }
     }
 
@@ -358,6 +371,33 @@ mod tests {
         assert!(matches!(then, Verdict::Now { .. }), "{then:?}");
         let (sent, allowed) = airtime.share(hz, at(now)).unwrap();
         assert!(sent > 0.006 && sent <= allowed, "{sent} of {allowed}");
+    }
+
+    #[test]
+    fn where_nothing_is_known_of_the_last_hour_half_of_it_is_left() {
+        let most = SF12.time_on_air(51, true) * 8;
+        for (name, most) in [("EU868", None), ("EU868", Some(most)), ("AU915", Some(most))] {
+            let plan = Plan::named(name).unwrap();
+            let how = Modulation::Lora { spreading_factor: 9, bandwidth_hz: plan.wf1_bandwidth_hz };
+            let fits = |mut airtime: Airtime| {
+                let may = |airtime: &Airtime, now| {
+                    let verdict = airtime.ask(plan.wf1_hz, how, 21, Urgency::Danger, at(now));
+                    matches!(verdict, Verdict::Now { .. })
+                };
+                let mut frames = 0_u32;
+                while frames < 1000 && may(&airtime, frames.into()) {
+                    airtime.book(plan.wf1_hz, how, 21, at(frames.into()));
+                    frames += 1;
+                }
+                frames
+            };
+            let fresh = || Airtime::new(plan, 2.15).at_most(most);
+            let mut doubted = fresh();
+            doubted.doubt(at(0));
+            let (all, left) = (fits(fresh()), fits(doubted));
+            assert!(all < 1000 && left > 0, "{name} {most:?}: {left} of {all}");
+            assert!(left.abs_diff(all / 2) <= 1, "{name} {most:?}: {left} of {all}");
+        }
     }
 
     #[test]

@@ -40,8 +40,13 @@ impl Account {
     pub(super) fn book(&mut self, hz: u32, how: Modulation, bytes: usize, at: Timestamp) {
         self.airtime.book(hz, how, bytes, at);
         let Some(path) = &self.record else { return };
+        let record = self.airtime.record();
+        // Where nothing is limited there is nothing to keep; and an empty file means a lost one.
+        if record.is_empty() {
+            return;
+        }
         let fresh = path.with_extension("new");
-        let kept = std::fs::write(&fresh, self.airtime.record());
+        let kept = std::fs::write(&fresh, record);
         if let Err(error) = kept.and_then(|()| std::fs::rename(&fresh, path)) {
             tracing::warn!(%error, path = %path.display(), "the airtime could not be kept");
         }
