@@ -61,8 +61,13 @@ fn rule_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
 /// Makes a source of what was read.
 fn source(path: &Path, bytes: io::Result<Vec<u8>>) -> Result<Source, Box<Diagnostic>> {
     let bytes = bytes.map_err(|error| {
-        let denied = error.kind() == io::ErrorKind::PermissionDenied;
-        let help = if denied { "let the user that runs kengele read it" } else { "" };
+        let help = if error.kind() == io::ErrorKind::PermissionDenied {
+            "let the user that runs kengele read it"
+        } else if error.kind() == io::ErrorKind::NotFound {
+            "name the configuration with -c FILE; deploy/kengele.toml is one to begin with"
+        } else {
+            ""
+        };
         Box::new(unreadable(path, format!("cannot read the file: {error}"), help))
     })?;
     if bytes.len() > FILE_BYTES_MAX {

@@ -543,6 +543,7 @@ fn files_are_read_from_the_folder_and_the_rules_beside_it() {
     let main = folder.path().join("kengele.toml");
     let missing = load(&main, &OUTSIDE).unwrap_err();
     assert!(missing[0].to_string().contains("cannot read the file"), "{}", missing[0]);
+    assert!(missing[0].to_string().contains("-c FILE"), "{}", missing[0]);
     std::fs::write(&main, BASE).unwrap();
     std::fs::create_dir(folder.path().join("rules.d")).unwrap();
     for (name, text) in
