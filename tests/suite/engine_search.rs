@@ -5,6 +5,7 @@
 //! running sums, deadlines or snapshots. A failure names its seed and the command that tells its story.
 
 use crate::dice::Dice;
+use crate::village_search::past::of_window;
 use kengele::domain::engine::{Effect, Engine, Input};
 use kengele::domain::node::{Node, Sensor};
 use kengele::domain::quantity::Quantity;
@@ -213,21 +214,10 @@ impl<'a> Judge<'a> {
             .filter(|(minute, _)| now - minute < window)
             .filter_map(|(minute, value)| Some((*minute, (*value)?)))
             .collect();
-        let values = || inside.iter().map(|(_, value)| *value);
-        let sum: f64 = values().sum();
-        match function {
-            Function::Last => self.past.iter().rev().find_map(|(_, value)| *value),
-            Function::Min(_) => values().reduce(f64::min),
-            Function::Max(_) => values().reduce(f64::max),
-            Function::Sum(_) => (!inside.is_empty()).then_some(sum),
-            Function::Mean(_) => (!inside.is_empty()).then(|| sum / inside.len() as f64),
-            Function::Count(_) => Some(inside.len() as f64),
-            Function::Change(_) => {
-                let (first, last) = (inside.first()?, inside.last()?);
-                (last.0 > first.0).then_some(last.1 - first.1)
-            }
-            Function::Rate(_) => panic!("not drawn"),
+        if function == Function::Last {
+            return self.past.iter().rev().find_map(|(_, value)| *value);
         }
+        of_window(function, &inside)
     }
 }
 

@@ -1,10 +1,9 @@
 //! Real observations, published by mosquitto's own client into a running gateway, and replayed.
 //!
-//! The series stay with their owners: they are read from the folder that `KENGELE_REFERENCE` names, else from
-//! `../shared/reference` beside the repository. A test fails where its series is missing: what was not tried has not passed.
+//! The series stay with their owners: `peers::reference` finds them, or fails the test.
 
 use crate::gateway::Site;
-use crate::peers::wait_for;
+use crate::peers::{reference, wait_for};
 use kengele::sim::village::Places;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -53,19 +52,6 @@ secret_files = { password = "@FOLDER@/secrets/provider" }
 rate = "100 per s"
 poll_every = "1 s"
 "#;
-
-fn series(name: &str) -> PathBuf {
-    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/reference");
-    let folder = std::env::var_os("KENGELE_REFERENCE").map_or_else(beside, PathBuf::from);
-    let path = folder.join(name);
-    assert!(
-        path.is_file(),
-        "the observed series {} is missing: name the folder that has it in KENGELE_REFERENCE, or leave these tests out with \
-         cargo nextest run -E 'not test(/^observed::/)'",
-        path.display()
-    );
-    path
-}
 
 fn rows(path: &PathBuf) -> Vec<Vec<String>> {
     let text = fs::read_to_string(path).unwrap();
@@ -122,7 +108,7 @@ fn alerts_of(warnings: &Value) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_storm_of_drogden_warns_and_its_isolated_spike_does_not() {
-    let csv = series("obs_drogden_sealevel_30min.csv");
+    let csv = reference("obs_drogden_sealevel_30min.csv");
     let site = site(
         r#"
 [node.drogden]
@@ -185,7 +171,7 @@ en = "OVER {tag}"
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_winters_day_of_minutes_at_alamosa_is_judged_as_by_hand() {
-    let csv = series("obs_surfrad_alamosa_1min.csv");
+    let csv = reference("obs_surfrad_alamosa_1min.csv");
     let site = site(
         r#"
 [node.alamosa]
@@ -258,7 +244,7 @@ en = "OVER {tag}"
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rain_of_three_days_in_seattle_is_summed_as_by_hand() {
-    let csv = series("obs_seattle_daily.csv");
+    let csv = reference("obs_seattle_daily.csv");
     let site = site(
         r#"
 [node.seattle]

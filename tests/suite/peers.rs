@@ -62,6 +62,21 @@ pub fn preload(name: &str) -> PathBuf {
     built
 }
 
+/// Returns where a series of real observations is: in the folder that `KENGELE_REFERENCE` names, else in
+/// `../shared/reference` beside the repository. What was not tried has not passed: a missing one fails the test.
+pub fn reference(name: &str) -> PathBuf {
+    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/reference");
+    let folder = std::env::var_os("KENGELE_REFERENCE").map_or_else(beside, PathBuf::from);
+    let path = folder.join(name);
+    assert!(
+        path.is_file(),
+        "the observed series {} is missing: name the folder that has it in KENGELE_REFERENCE, or leave these tests out with \
+         cargo nextest run -E 'not test(/^(observed|blocks)::/)'",
+        path.display()
+    );
+    path
+}
+
 #[test]
 fn a_missing_program_is_an_error_and_not_a_skipped_test() {
     assert!(std::panic::catch_unwind(|| program("no-such-program-of-kengele")).is_err());

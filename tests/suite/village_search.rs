@@ -8,7 +8,7 @@
 
 mod book;
 mod judge;
-mod past;
+pub mod past;
 mod world;
 
 use crate::dice::{Dice, asked};

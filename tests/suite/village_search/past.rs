@@ -55,25 +55,31 @@ impl Past {
             .filter(|(at, _)| newest - at < window)
             .filter_map(|(at, value)| Some((*at, (*value)?)))
             .collect();
-        let values = || inside.iter().map(|(_, value)| *value);
-        let sum: f64 = values().sum();
-        match function {
-            Function::Last => {
-                let mut back = all.iter().rev().enumerate();
-                let kept = |n: usize, at: i64| n < LAST_OF_MAX || newest - at < WINDOW_MAX;
-                back.find_map(|(n, (at, value))| value.filter(|_| kept(n, *at)))
-            }
-            Function::Min(_) => values().reduce(f64::min),
-            Function::Max(_) => values().reduce(f64::max),
-            Function::Sum(_) => (!inside.is_empty()).then_some(sum),
-            Function::Mean(_) => (!inside.is_empty()).then(|| sum / inside.len() as f64),
-            Function::Count(_) => Some(inside.len() as f64),
-            Function::Change(_) => {
-                let (first, last) = (inside.first()?, inside.last()?);
-                (last.0 > first.0).then_some(last.1 - first.1)
-            }
-            Function::Rate(_) => slope_per_hour(&inside),
+        if function == Function::Last {
+            let mut back = all.iter().rev().enumerate();
+            let kept = |n: usize, at: i64| n < LAST_OF_MAX || newest - at < WINDOW_MAX;
+            return back.find_map(|(n, (at, value))| value.filter(|_| kept(n, *at)));
         }
+        of_window(function, &inside)
+    }
+}
+
+/// Returns what a function makes of the readings in its window, each with its minute, from its definition.
+pub fn of_window(function: Function, inside: &[(i64, f64)]) -> Option<f64> {
+    let values = || inside.iter().map(|(_, value)| *value);
+    let sum: f64 = values().sum();
+    match function {
+        Function::Last => inside.last().map(|(_, value)| *value),
+        Function::Min(_) => values().reduce(f64::min),
+        Function::Max(_) => values().reduce(f64::max),
+        Function::Sum(_) => (!inside.is_empty()).then_some(sum),
+        Function::Mean(_) => (!inside.is_empty()).then(|| sum / inside.len() as f64),
+        Function::Count(_) => Some(inside.len() as f64),
+        Function::Change(_) => {
+            let (first, last) = (inside.first()?, inside.last()?);
+            (last.0 > first.0).then_some(last.1 - first.1)
+        }
+        Function::Rate(_) => slope_per_hour(inside),
     }
 }
 
