@@ -18,5 +18,6 @@ pub mod lorawan;
 pub mod sealed;
 pub mod sealed_quantity;
 pub mod batch;
+pub mod uplink;
 pub mod semtech_udp;
 pub mod chip_link;

@@ -1,0 +1,254 @@
+//! Numbers, texts, times and values as bytes.
+
+use super::EncodeError;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Bytes of a name, and of any other text that says nothing else.
+pub const TEXT_BYTES_MAX: usize = 255;
+
+/// Spans are told in the greatest of these units, in milliseconds, that divides them.
+const SPAN_UNITS_MS: [u64; 7] = [1, 1_000, 60_000, 600_000, 3_600_000, 21_600_000, 86_400_000];
+/// Longest span, in any unit.
+pub(super) const SPAN_MAX: u64 = (1 << 61) - 1;
+
+/// What a decimal's whole number is divided by, by its form.
+const POWERS: [f64; 6] = [1.0, 10.0, 100.0, 1_000.0, 10_000.0, 1_000_000.0];
+/// Form of a value that stands beside a decimal.
+const NEAR: u64 = 6;
+/// Form of a value that is told by its bits.
+const BITS: u64 = 7;
+/// Farthest from a decimal that a writer says *beside*, in steps of the float.
+const NEAR_MAX: u64 = 8;
+/// Up to here each whole number is a float: 2^53.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// The bytes of an item say something that its kind does not have, or end too early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unreadable;
+
+/// Collects bytes.
+#[derive(Debug, Default)]
+pub(super) struct Writer(Vec<u8>);
+
+impl Writer {
+    pub(super) fn finish(self) -> Vec<u8> {
+        self.0
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(super) fn byte(&mut self, byte: u8) {
+        self.0.push(byte);
+    }
+
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// LEB128: seven bits a byte, the lowest first.
+    pub(super) fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.0.push((number & 0x7f) as u8 | 0x80);
+            number >>= 7;
+        }
+        self.0.push((number & 0x7f) as u8);
+    }
+
+    pub(super) fn signed(&mut self, number: i64) {
+        self.number(fold(number));
+    }
+
+    pub(super) fn text(&mut self, text: &str, bytes_max: usize) -> Result<(), EncodeError> {
+        if text.len() > bytes_max {
+            return Err(EncodeError::Text { bytes: text.len(), bytes_max });
+        }
+        self.number(text.len() as u64);
+        self.bytes(text.as_bytes());
+        Ok(())
+    }
+
+    pub(super) fn span(&mut self, ms: u64) -> Result<(), EncodeError> {
+        let divides = |(_, unit): &(u64, u64)| ms != 0 && ms.is_multiple_of(*unit);
+        let (code, unit) = (0..).zip(SPAN_UNITS_MS).filter(divides).last().unwrap_or((0, 1));
+        let count = ms / unit;
+        if count > SPAN_MAX {
+            return Err(EncodeError::Time);
+        }
+        self.number(count << 3 | code);
+        Ok(())
+    }
+
+    /// Writes a float so that its bits come back: as a decimal, beside one, or by its bits, whatever is shortest.
+    pub(super) fn value(&mut self, value: f64) {
+        let decimals = (0..).zip(POWERS).filter_map(|(form, power)| decimal(value, form, power));
+        match decimals.min_by_key(|(off, number)| (usize::from(*off != 0) + length(*number), *off))
+        {
+            Some((0, number)) => self.number(number),
+            Some((off, number)) => {
+                self.number(fold(off) << 3 | NEAR);
+                self.number(number);
+            }
+            None => {
+                self.number(BITS);
+                self.bytes(&value.to_bits().to_be_bytes());
+            }
+        }
+    }
+}
+
+/// Returns how far a value is from a decimal, in steps of the float, and that decimal; `None` where it is far.
+fn decimal(value: f64, form: u64, power: f64) -> Option<(i64, u64)> {
+    let whole = (value * power).round();
+    if whole.is_nan() || whole.abs() > WHOLE_MAX {
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole, and at most 2^53")]
+    let whole = whole as i64;
+    let off = value.to_bits().wrapping_sub((whole as f64 / power).to_bits()).cast_signed();
+    (off.unsigned_abs() <= NEAR_MAX).then_some((off, fold(whole) << 3 | form))
+}
+
+/// Returns how many bytes a number takes.
+pub(super) const fn length(number: u64) -> usize {
+    let bits = (64 - number.leading_zeros()) as usize;
+    if bits == 0 { 1 } else { bits.div_ceil(7) }
+}
+
+/// Zigzag: small numbers of either sign become small ones.
+const fn fold(number: i64) -> u64 {
+    (number.wrapping_shl(1) ^ (number >> 63)).cast_unsigned()
+}
+
+const fn unfold(number: u64) -> i64 {
+    (number >> 1).cast_signed() ^ -((number & 1).cast_signed())
+}
+
+/// What is left to read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) const fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
+    pub(super) fn byte(&mut self) -> Result<u8, Unreadable> {
+        let (first, rest) = self.0.split_first().ok_or(Unreadable)?;
+        self.0 = rest;
+        Ok(*first)
+    }
+
+    pub(super) fn take(&mut self, count: u64) -> Result<&'a [u8], Unreadable> {
+        let count = usize::try_from(count).map_err(|_| Unreadable)?;
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(Unreadable)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Unreadable> {
+        let (taken, rest) = self.0.split_first_chunk().ok_or(Unreadable)?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+
+    pub(super) fn number(&mut self) -> Result<u64, Unreadable> {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let low = u64::from(byte & 0x7f);
+            if shift == 63 && low > 1 {
+                return Err(Unreadable);
+            }
+            number |= low << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(Unreadable)
+    }
+
+    /// Reads a number that a smaller type holds.
+    pub(super) fn small<T: TryFrom<u64>>(&mut self) -> Result<T, Unreadable> {
+        T::try_from(self.number()?).map_err(|_| Unreadable)
+    }
+
+    pub(super) fn signed(&mut self) -> Result<i64, Unreadable> {
+        self.number().map(unfold)
+    }
+
+    pub(super) fn text(&mut self, bytes_max: usize) -> Result<&'a str, Unreadable> {
+        let length = self.number()?;
+        if length > bytes_max as u64 {
+            return Err(Unreadable);
+        }
+        std::str::from_utf8(self.take(length)?).map_err(|_| Unreadable)
+    }
+
+    pub(super) fn span(&mut self) -> Result<u64, Unreadable> {
+        let number = self.number()?;
+        let unit = usize::try_from(number & 7).ok().and_then(|code| SPAN_UNITS_MS.get(code));
+        unit.and_then(|unit| unit.checked_mul(number >> 3)).ok_or(Unreadable)
+    }
+
+    pub(super) fn value(&mut self) -> Result<f64, Unreadable> {
+        let number = self.number()?;
+        match number & 7 {
+            NEAR => {
+                let near = of_decimal(self.number()?)?;
+                let off = unfold(number >> 3).cast_unsigned();
+                Ok(f64::from_bits(near.to_bits().wrapping_add(off)))
+            }
+            BITS if number == BITS => Ok(f64::from_bits(u64::from_be_bytes(self.array()?))),
+            _ => of_decimal(number),
+        }
+    }
+}
+
+fn of_decimal(number: u64) -> Result<f64, Unreadable> {
+    let power = usize::try_from(number & 7).ok().and_then(|form| POWERS.get(form));
+    power.map(|power| unfold(number >> 3) as f64 / power).ok_or(Unreadable)
+}
+
+/// Writes names: one that has been written before by its number.
+#[derive(Debug, Default)]
+pub(super) struct NamesWriter<'a>(BTreeMap<&'a str, u64>);
+
+impl<'a> NamesWriter<'a> {
+    pub(super) fn write(&mut self, to: &mut Writer, name: &'a str) -> Result<(), EncodeError> {
+        let next = self.0.len() as u64 + 1;
+        let number = *self.0.entry(name).or_insert(next);
+        if number < next {
+            to.number(number);
+            return Ok(());
+        }
+        to.number(0);
+        to.text(name, TEXT_BYTES_MAX)
+    }
+}
+
+/// Reads names; those that come again are shared.
+#[derive(Debug, Default)]
+pub(super) struct NamesReader(Vec<Arc<str>>);
+
+impl NamesReader {
+    pub(super) fn read(&mut self, from: &mut Reader<'_>) -> Result<Arc<str>, Unreadable> {
+        let number: usize = from.small()?;
+        let Some(place) = number.checked_sub(1) else {
+            let name: Arc<str> = from.text(TEXT_BYTES_MAX)?.into();
+            self.0.push(Arc::clone(&name));
+            return Ok(name);
+        };
+        self.0.get(place).cloned().ok_or(Unreadable)
+    }
+}
