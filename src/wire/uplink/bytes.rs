@@ -14,12 +14,18 @@ pub(super) const SPAN_MAX: u64 = (1 << 61) - 1;
 
 /// What a decimal's whole number is divided by, by its form.
 const POWERS: [f64; 6] = [1.0, 10.0, 100.0, 1_000.0, 10_000.0, 1_000_000.0];
-/// Form of a value that stands beside a decimal.
-const NEAR: u64 = 6;
-/// Form of a value that is told by its bits.
+/// Form of a value that is so many steps of a float beside a decimal.
+const BESIDE: u64 = 6;
+/// Form of a value that is told by its bits, or is a part of a decimal.
 const BITS: u64 = 7;
-/// Farthest from a decimal that a writer says *beside*, in steps of the float.
-const NEAR_MAX: u64 = 8;
+/// Bytes of a value that is told by its bits.
+const BITS_BYTES: usize = 9;
+/// Most steps from a decimal, or from a part of one, that a writer tries: more take as many bytes as all bits.
+const STEPS_MAX: u64 = 1 << 17;
+/// Smallest part of a decimal that a writer tries: a day has 144 readings of ten minutes, and a mean.
+const PARTS_MAX: u64 = 144;
+/// A writer tries parts of decimals when a decimal alone takes more bytes than this.
+const PLAIN_BYTES_MAX: usize = 5;
 /// Up to here each whole number is a float: 2^53.
 const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
@@ -81,16 +87,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes a float so that its bits come back: as a decimal, beside one, or by its bits, whatever is shortest.
+    /// Writes a float so that its bits come back: as a decimal, a part of one, or something beside them, or by its bits,
+    /// whatever is shortest.
     pub(super) fn value(&mut self, value: f64) {
-        let decimals = (0..).zip(POWERS).filter_map(|(form, power)| decimal(value, form, power));
-        match decimals.min_by_key(|(off, number)| (usize::from(*off != 0) + length(*number), *off))
-        {
-            Some((0, number)) => self.number(number),
-            Some((off, number)) => {
-                self.number(fold(off) << 3 | NEAR);
-                self.number(number);
-            }
+        let plain = Told::of(value, 1).filter(|told| told.bytes() <= PLAIN_BYTES_MAX);
+        let parts = || (1..=PARTS_MAX).filter_map(|parts| Told::of(value, parts));
+        let best = plain.or_else(|| parts().min_by_key(|told| told.bytes()));
+        match best.filter(|told| told.bytes() < BITS_BYTES) {
+            Some(told) => told.write(self),
             None => {
                 self.number(BITS);
                 self.bytes(&value.to_bits().to_be_bytes());
@@ -99,16 +103,57 @@ impl Writer {
     }
 }
 
-/// Returns how far a value is from a decimal, in steps of the float, and that decimal; `None` where it is far.
-fn decimal(value: f64, form: u64, power: f64) -> Option<(i64, u64)> {
-    let whole = (value * power).round();
-    if whole.is_nan() || whole.abs() > WHOLE_MAX {
-        return None;
+/// A value as a part of a decimal, and so many steps of the float beside that.
+#[derive(Clone, Copy)]
+struct Told {
+    decimal: u64,
+    parts: u64,
+    steps: i64,
+}
+
+impl Told {
+    /// Returns the shortest way to tell a value as one of `parts` parts of a decimal.
+    fn of(value: f64, parts: u64) -> Option<Self> {
+        let forms = (0..).zip(POWERS).filter_map(|(form, power)| {
+            let whole = (value * parts as f64 * power).round();
+            if whole.is_nan() || whole.abs() > WHOLE_MAX {
+                return None;
+            }
+            #[expect(clippy::cast_possible_truncation, reason = "it is whole, and at most 2^53")]
+            let decimal = fold(whole as i64) << 3 | form;
+            let near = part_of(decimal, parts)?;
+            let steps = value.to_bits().wrapping_sub(near.to_bits()).cast_signed();
+            (steps.unsigned_abs() <= STEPS_MAX).then_some(Self { decimal, parts, steps })
+        });
+        forms.min_by_key(|told| told.bytes())
     }
-    #[expect(clippy::cast_possible_truncation, reason = "it is whole, and at most 2^53")]
-    let whole = whole as i64;
-    let off = value.to_bits().wrapping_sub((whole as f64 / power).to_bits()).cast_signed();
-    (off.unsigned_abs() <= NEAR_MAX).then_some((off, fold(whole) << 3 | form))
+
+    fn bytes(self) -> usize {
+        let ahead = match (self.parts, self.steps) {
+            (1, 0) => 0,
+            (1, steps) => length(fold(steps) << 3),
+            (parts, steps) => length(parts << 3) + length(fold(steps)),
+        };
+        ahead + length(self.decimal)
+    }
+
+    fn write(self, to: &mut Writer) {
+        match (self.parts, self.steps) {
+            (1, 0) => {}
+            (1, steps) => to.number(fold(steps) << 3 | BESIDE),
+            (parts, steps) => {
+                to.number(parts << 3 | BITS);
+                to.signed(steps);
+            }
+        }
+        to.number(self.decimal);
+    }
+}
+
+/// Returns a part of a decimal; `None` for a form that is none.
+fn part_of(decimal: u64, parts: u64) -> Option<f64> {
+    let power = POWERS.get(usize::try_from(decimal & 7).ok()?)?;
+    Some(unfold(decimal >> 3) as f64 / power / parts as f64)
 }
 
 /// Returns how many bytes a number takes.
@@ -203,21 +248,15 @@ impl<'a> Reader<'a> {
 
     pub(super) fn value(&mut self) -> Result<f64, Unreadable> {
         let number = self.number()?;
-        match number & 7 {
-            NEAR => {
-                let near = of_decimal(self.number()?)?;
-                let off = unfold(number >> 3).cast_unsigned();
-                Ok(f64::from_bits(near.to_bits().wrapping_add(off)))
-            }
-            BITS if number == BITS => Ok(f64::from_bits(u64::from_be_bytes(self.array()?))),
-            _ => of_decimal(number),
-        }
+        let (parts, steps, decimal) = match (number & 7, number >> 3) {
+            (BITS, 0) => return Ok(f64::from_bits(u64::from_be_bytes(self.array()?))),
+            (BITS, parts) => (parts, self.signed()?, self.number()?),
+            (BESIDE, steps) => (1, unfold(steps), self.number()?),
+            _ => (1, 0, number),
+        };
+        let near = part_of(decimal, parts).ok_or(Unreadable)?;
+        Ok(f64::from_bits(near.to_bits().wrapping_add(steps.cast_unsigned())))
     }
-}
-
-fn of_decimal(number: u64) -> Result<f64, Unreadable> {
-    let power = usize::try_from(number & 7).ok().and_then(|form| POWERS.get(form));
-    power.map(|power| unfold(number >> 3) as f64 / power).ok_or(Unreadable)
 }
 
 /// Writes names: one that has been written before by its number.

@@ -88,10 +88,9 @@ impl<'a> Iterator for Records<'a> {
                 self.rest = rest;
                 return Some(Found::Packet(packet));
             }
-            // The head is right, so the length is: only what it holds is not.
-            Look::Spoilt(bytes) => Found::Damaged(bytes),
-            Look::Short => Found::Torn(self.rest.len()),
-            Look::Nothing => self.search(),
+            Look::Spoilt(bytes) => self.search(bytes, Found::Damaged(bytes)),
+            Look::Short => self.search(self.rest.len(), Found::Torn(self.rest.len())),
+            Look::Nothing => self.search(self.rest.len(), self.without_records()),
         };
         let (Found::Damaged(bytes) | Found::Torn(bytes)) = found else { return None };
         self.rest = self.rest.get(bytes..).unwrap_or_default();
@@ -100,14 +99,9 @@ impl<'a> Iterator for Records<'a> {
 }
 
 impl Records<'_> {
-    /// Looks for the next record behind bytes that are no head of one.
-    fn search(&mut self) -> Found<'static> {
-        let all = self.rest.len();
-        if self.rest.iter().all(|byte| *byte == 0) {
-            // What file systems show of a tail whose bytes were never written.
-            return Found::Torn(all);
-        }
-        for place in 1..all {
+    /// Looks for a record before `end`: somebody may have written on behind a record that was torn off.
+    fn search<'f>(&mut self, end: usize, otherwise: Found<'f>) -> Found<'f> {
+        for place in 1..end {
             if self.looks == LOOKS_MAX {
                 break;
             }
@@ -117,7 +111,14 @@ impl Records<'_> {
                 Look::Short | Look::Nothing => {}
             }
         }
-        Found::Damaged(all)
+        otherwise
+    }
+
+    /// Returns what the rest is when no record is in it. File systems show zeros for a tail that was never written.
+    fn without_records(&self) -> Found<'static> {
+        let all = self.rest.len();
+        let unwritten = self.rest.iter().all(|byte| *byte == 0);
+        if unwritten { Found::Torn(all) } else { Found::Damaged(all) }
     }
 }
 
