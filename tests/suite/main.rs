@@ -40,4 +40,5 @@ mod sirens;
 mod sms_codec;
 mod survey;
 mod tidy;
+mod uplink_packets;
 mod village_search;

@@ -15,12 +15,12 @@ use std::time::Duration;
 /// Bytes of a dictionary. Signals that do not fit any more are left out; alerts about them are told in words.
 pub const BOOK_BYTES_MAX: usize = 64 * 1024;
 
-/// The first 5 bytes of SHA-256 of `kengele book`, a zero byte and the dictionary's bytes.
+/// The first 4 bytes of SHA-256 of `kengele book`, a zero byte and the dictionary's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BookId(pub [u8; 5]);
+pub struct BookId(pub [u8; 4]);
 
 impl fmt::Display for BookId {
-    /// 10 hexadecimal digits.
+    /// 8 hexadecimal digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }

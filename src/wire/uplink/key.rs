@@ -8,6 +8,9 @@ use std::fmt;
 /// Goes before a packet's bytes into its tag, so that the same key never says the same of anything else.
 const LABEL: &[u8] = b"kengele packet\0";
 
+/// Bytes before a packet's tag, at the least: the first one, gateway and number.
+const BEFORE_MIN: usize = 3;
+
 /// What a gateway and its hub share: 32 random bytes that the gateway drew. Its `Debug` shows nothing of it.
 #[derive(Clone)]
 pub struct Key([u8; 32]);
@@ -66,7 +69,8 @@ impl Mark {
     #[must_use]
     pub fn of(packet: &[u8]) -> Option<Self> {
         let tag = super::packet::tag_of(packet)?;
-        let (_, rest) = packet.split_at_checked(packet.len().checked_sub(tag.bytes())?)?;
+        let before = packet.len().checked_sub(tag.bytes()).filter(|bytes| *bytes >= BEFORE_MIN)?;
+        let (_, rest) = packet.split_at_checked(before)?;
         rest.first_chunk().map(|mark| Self(*mark))
     }
 }
