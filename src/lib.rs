@@ -15,5 +15,6 @@ pub mod pipeline;
 pub mod store;
 pub mod dispatch;
 pub mod channel;
+pub mod hub;
 pub mod app;
 pub mod sim;

@@ -378,7 +378,7 @@ pub(crate) fn readings(config: &Path, wanted: Wanted, style: Style) -> Result<()
 }
 
 /// Reads a moment as people write it: a date, or a date and time in UTC.
-fn moment(written: &str) -> Result<i64, Failure> {
+pub(super) fn moment(written: &str) -> Result<i64, Failure> {
     if let Ok(moment) = written.parse::<jiff::Timestamp>() {
         return Ok(moment.as_millisecond());
     }

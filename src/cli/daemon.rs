@@ -65,7 +65,7 @@ pub(crate) fn run(path: &Path, speed: f64) -> Result<(), Failure> {
     Ok(())
 }
 
-fn log_to_stderr() {
+pub(super) fn log_to_stderr() {
     let filter = EnvFilter::builder()
         .with_env_var("KENGELE_LOG")
         .with_default_directive(tracing::level_filters::LevelFilter::INFO.into());

@@ -5,8 +5,10 @@ mod battery;
 mod daemon;
 mod decode;
 mod demo;
+mod enrol;
 mod field;
 mod heard;
+mod hub;
 mod node;
 mod people;
 mod print;
@@ -34,6 +36,9 @@ Examples:
   kengele why 7                          why warning #7 was given, and who was told
   kengele replay --readings gauge.csv    what today's rules would have said to history";
 
+/// Where the configuration of a gateway is, unless `--config` says otherwise.
+const CONFIG: &str = "/etc/kengele/kengele.toml";
+
 /// Kengele, a warning gateway: hears field sensors, judges their readings, tells people by text message.
 #[derive(Debug, Parser)]
 #[command(name = "kengele", version, after_help = EXAMPLES, max_term_width = 100)]
@@ -44,7 +49,7 @@ pub(crate) struct Cli {
         long,
         global = true,
         value_name = "FILE",
-        default_value = "/etc/kengele/kengele.toml"
+        default_value = CONFIG
     )]
     config: PathBuf,
     /// Print JSON instead of text
@@ -143,6 +148,12 @@ enum Command {
     /// Read a payload as the gateway would
     #[command(after_help = decode::HELP)]
     Decode(decode::Decode),
+    /// Make this gateway known to a hub
+    #[command(after_help = enrol::HELP)]
+    Enrol(enrol::Enrol),
+    /// The server that collects what many gateways tell: run it, let gateways in, ask it
+    #[command(subcommand, after_help = hub::HELP)]
+    Hub(hub::Hub),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -194,6 +205,8 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Siren(command) => siren::run(&cli.config, command, style),
         Command::Replay(replay) => replay::run(&cli.config, &replay, style),
         Command::Decode(decode) => decode::run(&cli.config, &decode, style),
+        Command::Enrol(enrol) => enrol::run(&enrol, style),
+        Command::Hub(command) => hub::run(&cli.config, command, style),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "kengele", &mut script);

@@ -44,6 +44,11 @@ pub fn read_sources(path: &Path) -> Result<Vec<Source>, Vec<Diagnostic>> {
     if faults.is_empty() { Ok(sources) } else { Err(faults) }
 }
 
+/// Reads one file, and nothing beside it.
+pub(super) fn read_source(path: &Path) -> Result<Source, Box<Diagnostic>> {
+    source(path, std::fs::read(path))
+}
+
 /// Returns the rule files of a folder by name; what editors leave behind is no rule file.
 fn rule_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();

@@ -13,6 +13,7 @@ mod document;
 mod estimate;
 mod files;
 mod gateway;
+mod hub;
 mod keys;
 mod limit;
 mod link;
@@ -36,6 +37,7 @@ pub use board::{BOARDS, Chip, Radio, RadioBus, Wiring};
 pub use diagnostic::{Diagnostic, Severity, Source};
 pub use estimate::telling_time;
 pub use files::read_sources;
+pub use hub::{Hub, HubDatabase, HubHttps, HubMqtt, LoadedHub, load_hub};
 pub use link::{LinkListens, LinkNode, Report, ReportField};
 pub use reference::{KeyReference, TableReference, reference};
 pub use settings::{

@@ -225,14 +225,17 @@ pub(super) fn brokers(root: &Section<'_>, gateway: &str, faults: &Faults<'_>) ->
     brokers
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Ports of MQTT without and with TLS, as registered with IANA.
 const PORTS: (u16, u16) = (1883, 8883);
 
-fn broker_address(section: &Section<'_>, faults: &Faults<'_>) -> Option<(String, u16, bool)> {
+pub(super) fn broker_address(
+    section: &Section<'_>,
+    faults: &Faults<'_>,
+) -> Option<(String, u16, bool)> {
     let url: String = section.opt("url")?;
     let place = section.place_of("url");
     if url_has_password(&url) {

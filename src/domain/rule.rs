@@ -35,14 +35,7 @@ impl RuleBook {
     /// Returns a signal as a configuration writes it: `mto-juu/rain sum 24 h`.
     #[must_use]
     pub fn words(&self, signal: Signal) -> String {
-        let node = self.nodes.get(signal.node.0 as usize).map_or("?", |node| &*node.name.0);
-        let Some(function) = signal.function.word() else {
-            return format!("{node}/{}", signal.quantity);
-        };
-        let minutes = signal.function.window().as_secs() / 60;
-        let (number, unit) =
-            if minutes.is_multiple_of(60) { (minutes / 60, "h") } else { (minutes, "min") };
-        format!("{node}/{} {function} {number} {unit}", signal.quantity)
+        signal.words(self.nodes.get(signal.node.0 as usize).map_or("?", |node| &*node.name.0))
     }
 }
 
@@ -190,6 +183,20 @@ pub struct Signal {
     pub quantity: Quantity,
     /// What is made of them.
     pub function: Function,
+}
+
+impl Signal {
+    /// Returns the signal as a configuration writes it, with its node's name: `mto-juu/rain sum 24 h`.
+    #[must_use]
+    pub fn words(self, node: &str) -> String {
+        let Some(function) = self.function.word() else {
+            return format!("{node}/{}", self.quantity);
+        };
+        let minutes = self.function.window().as_secs() / 60;
+        let (number, unit) =
+            if minutes.is_multiple_of(60) { (minutes / 60, "h") } else { (minutes, "min") };
+        format!("{node}/{} {function} {number} {unit}", self.quantity)
+    }
 }
 
 /// What is made of readings. Windows are of event time, end with the newest reading, and hold what is newer than

@@ -3,6 +3,7 @@
 
 mod channels;
 mod gateway;
+mod hub;
 mod link;
 mod lora;
 mod mqtt;
@@ -11,6 +12,7 @@ mod rules;
 mod siren;
 
 pub(super) use gateway::ROOT;
+pub(super) use hub::HUB;
 pub(super) use mqtt::{ENCODINGS, FORMATS};
 
 /// A table of the configuration.
