@@ -39,7 +39,7 @@ pub use estimate::telling_time;
 pub use files::read_sources;
 pub use hub::{Hub, HubDatabase, HubHttps, HubMqtt, LoadedHub, load_hub};
 pub use link::{LinkListens, LinkNode, Report, ReportField};
-pub use reference::{KeyReference, TableReference, reference};
+pub use reference::{KeyReference, TableReference, hub_reference, reference};
 pub use settings::{
     Activation, Area, Balance, Broker, Codec, CodecKind, Config, CounterReset, Credential,
     Encoding, Field, Format, Gateway, Listener, ListenerLimits, Lorawan, LorawanNode,

@@ -1,7 +1,7 @@
 //! The reference of every key, as data: what `docs/configuration.md` is compared with.
 
 use super::amount::list_text;
-use super::keys::{Key, Kind, Otherwise, ROOT, Table};
+use super::keys::{HUB, Key, Kind, Otherwise, ROOT, Table};
 
 /// One table of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,16 @@ pub struct KeyReference {
 pub fn reference() -> Vec<TableReference> {
     let mut tables = Vec::new();
     walk(&ROOT, &mut tables);
+    tables.into_iter().map(table_reference).collect()
+}
+
+/// Returns every table of a hub's file, without those that are as in a gateway's.
+#[must_use]
+pub fn hub_reference() -> Vec<TableReference> {
+    let (mut tables, mut gateway) = (Vec::new(), Vec::new());
+    walk(&HUB, &mut tables);
+    walk(&ROOT, &mut gateway);
+    tables.retain(|table| !gateway.iter().any(|known| std::ptr::eq(*known, *table)));
     tables.into_iter().map(table_reference).collect()
 }
 

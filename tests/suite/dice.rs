@@ -3,6 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
+#[derive(Clone)]
 pub struct Dice(ChaCha8Rng);
 
 impl Dice {

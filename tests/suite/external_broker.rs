@@ -363,7 +363,7 @@ async fn a_broker_that_has_forgotten_the_session_is_subscribed_to_anew() {
 }
 
 /// Makes a certificate authority and a certificate of `localhost` that it signed, in PEM: authority, certificate, key.
-fn certificates(name: &str) -> (String, String, String) {
+pub(crate) fn certificates(name: &str) -> (String, String, String) {
     let authority_key = rcgen::KeyPair::generate().unwrap();
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
     authority.distinguished_name.push(rcgen::DnType::CommonName, name);

@@ -21,6 +21,7 @@ mod field;
 mod forwarders;
 mod gateway;
 mod http_sms;
+mod hub;
 mod javascript;
 mod kills;
 mod link;
