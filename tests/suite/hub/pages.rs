@@ -41,20 +41,27 @@ fn the_reference_of_the_hubs_file_is_that_of_the_code() {
 #[test]
 fn the_shipped_file_shows_every_option_and_the_true_defaults() {
     let text = fs::read_to_string(here("deploy/hub/hub.toml")).unwrap();
+    let mut lines = Vec::new();
+    let mut header = "";
+    for line in text.lines() {
+        let bare = line.trim_start_matches(['#', ' ']);
+        if bare.starts_with('[') {
+            header = bare;
+        } else if let Some((key, value)) = bare.split_once(" = ") {
+            lines.push((header, key, value, line.starts_with(&format!("#{key}"))));
+        }
+    }
     for table in hub_reference() {
         for key in table.keys {
-            let shown = |line: &&str| {
-                let line = line.trim_start_matches(['#', ' ']);
-                line.strip_prefix(key.name).is_some_and(|rest| rest.starts_with(" = "))
-            };
-            let mut lines = text.lines().filter(shown);
-            let set = format!("#{} = ", key.name);
-            let default = lines.clone().find_map(|line| line.strip_prefix(&*set));
+            let mut of = lines
+                .iter()
+                .filter(|(header, name, ..)| (*header, *name) == (table.header, key.name));
             // `client_id` has a default that is worked out, and two processes must not share one.
             let is_left_out = table.header == "[mqtt]" && key.name == "client_id";
-            assert!(lines.next().is_some() || is_left_out, "{} {}", table.header, key.name);
-            if let (Some(right), Some(shown)) = (key.default, default) {
-                assert_eq!(shown, right, "{} {}", table.header, key.name);
+            assert!(of.clone().next().is_some() || is_left_out, "{} {}", table.header, key.name);
+            let default = of.find(|(.., is_default)| *is_default);
+            if let (Some(right), Some((_, _, shown, _))) = (key.default, default) {
+                assert_eq!(*shown, right, "{} {}", table.header, key.name);
             }
         }
     }
