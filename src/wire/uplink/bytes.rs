@@ -93,12 +93,11 @@ impl Writer {
         let plain = Told::of(value, 1).filter(|told| told.bytes() <= PLAIN_BYTES_MAX);
         let parts = || (1..=PARTS_MAX).filter_map(|parts| Told::of(value, parts));
         let best = plain.or_else(|| parts().min_by_key(|told| told.bytes()));
-        match best.filter(|told| told.bytes() < BITS_BYTES) {
-            Some(told) => told.write(self),
-            None => {
-                self.number(BITS);
-                self.bytes(&value.to_bits().to_be_bytes());
-            }
+        if let Some(told) = best.filter(|told| told.bytes() < BITS_BYTES) {
+            told.write(self);
+        } else {
+            self.number(BITS);
+            self.bytes(&value.to_bits().to_be_bytes());
         }
     }
 }
