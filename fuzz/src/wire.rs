@@ -12,3 +12,5 @@ pub mod sealed;
 pub mod sealed_quantity;
 #[path = "../../src/wire/batch/mod.rs"]
 pub mod batch;
+#[path = "../../src/wire/uplink/mod.rs"]
+pub mod uplink;

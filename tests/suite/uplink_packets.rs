@@ -12,7 +12,7 @@ use kengele::domain::rule::{
 use kengele::domain::time::{ClockQuality, Timestamp, WallClock};
 use kengele::domain::warning::{Alert, Certainty, Level, MessageType, Observed, Reason, WarningId};
 use kengele::wire::sealed_quantity;
-use kengele::wire::tpdu::{Address, Submit};
+use kengele::wire::tpdu::{self, Address, Submit};
 use kengele::wire::uplink::file::{Found, MAGIC, record, records};
 use kengele::wire::uplink::segments::pieces;
 use kengele::wire::uplink::{
@@ -36,9 +36,9 @@ fn ask(peer: &str, orders: &[Value]) -> Vec<Value> {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let lines: String = orders.iter().map(|order| format!("{order}\n")).collect();
+    let lines: Vec<String> = orders.iter().map(Value::to_string).collect();
     let mut input = python.stdin.take().unwrap();
-    let writing = std::thread::spawn(move || input.write_all(lines.as_bytes()));
+    let writing = std::thread::spawn(move || input.write_all((lines.join("\n") + "\n").as_bytes()));
     let output = python.wait_with_output().unwrap();
     writing.join().unwrap().unwrap();
     assert!(output.status.success(), "the peer stopped: see above");
@@ -50,12 +50,15 @@ fn ask(peer: &str, orders: &[Value]) -> Vec<Value> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    tpdu::to_hex(bytes).to_lowercase()
 }
 
 fn from_hex(hex: &Value) -> Vec<u8> {
-    let digits = hex.as_str().unwrap().as_bytes().chunks(2);
-    digits.map(|two| u8::from_str_radix(str::from_utf8(two).unwrap(), 16).unwrap()).collect()
+    tpdu::from_hex(hex.as_str().unwrap()).unwrap()
+}
+
+fn byte(dice: &mut Dice) -> u8 {
+    u8::try_from(dice.below(256)).unwrap()
 }
 
 const KEY: [u8; 32] = *b"thirty-two bytes that are secret";
@@ -100,12 +103,16 @@ impl Village {
         u32::try_from(self.any() >> 32).unwrap()
     }
 
+    fn tiny(&mut self) -> u16 {
+        u16::try_from(self.any() >> 48).unwrap()
+    }
+
     fn perhaps<T>(&mut self, value: impl FnOnce(&mut Self) -> T) -> Option<T> {
         self.dice.chance(500).then(|| value(self))
     }
 
     fn bytes(&mut self, most: u64) -> Vec<u8> {
-        (0..self.dice.below(most)).map(|_| (self.dice.below(256)) as u8).collect()
+        (0..self.dice.below(most)).map(|_| byte(&mut self.dice)).collect()
     }
 
     fn value(&mut self) -> f64 {
@@ -228,12 +235,12 @@ impl Village {
             budget_left_bytes: self.perhaps(Self::any),
             outbox_waiting: self.small(),
             disk_free_bytes: self.perhaps(Self::any),
-            faults: Faults(self.small() as u16),
+            faults: Faults(self.tiny()),
         }
     }
 
     fn repair(&mut self) -> Repair {
-        Repair { reference: self.small() as u16, total: self.small() as u8, parts: self.bytes(9) }
+        Repair { reference: self.tiny(), total: byte(&mut self.dice), parts: self.bytes(9) }
     }
 
     fn other(&mut self) -> Other {
@@ -329,7 +336,7 @@ fn node_named(name: &str) -> Node {
         place: String::new(),
         interval: Duration::from_mins(10),
         silent_after: Duration::from_mins(40),
-        late_after: Duration::from_mins(60),
+        late_after: Duration::from_hours(1),
         sensors: Vec::new(),
     }
 }
@@ -352,7 +359,12 @@ fn told_signal(signal: Signal) -> Value {
         Function::Rate(_) => 7,
     };
     let quantity = sealed_quantity::number(signal.quantity);
-    json!([signal.node.0, quantity, function, signal.function.window().as_millis() as u64])
+    json!([
+        signal.node.0,
+        quantity,
+        function,
+        u64::try_from(signal.function.window().as_millis()).unwrap()
+    ])
 }
 
 fn told_observed(observed: &[Observed]) -> Value {
@@ -442,9 +454,9 @@ fn told_other(other: &Other) -> Value {
 fn told_up(item: &Up, book: Option<&Book>) -> Value {
     match item {
         Up::Health(health) => told_health(health),
-        Up::Boot(boot) => json!({
-            "kind": 2, "boot": boot.boot, "at": boot.at.as_millis(),
-            "offset": boot.clock.offset_ms, "quality": boot.clock.quality as u8,
+        Up::Boot(run) => json!({
+            "kind": 2, "boot": run.boot, "at": run.at.as_millis(),
+            "offset": run.clock.offset_ms, "quality": run.clock.quality as u8,
         }),
         Up::Book(book) => told_book(book),
         Up::Alert(short) => told_alert(short, book),
@@ -571,14 +583,14 @@ fn what_another_implementation_seals_we_open_alike() {
         let first = sealed[0];
         let mut again = if first & 1 == 0 {
             let packet = open_up(&sealed, |_| Some(Key::new(KEY))).unwrap();
-            let book = packet.items.iter().find_map(|item| match item {
-                Up::Book(book) => Some(book),
-                _ => None,
-            });
-            told_packet(&packet, first, |item| match item {
+            let Some(Up::Book(book)) = packet.items.first() else { panic!("no dictionary") };
+            told_packet(&packet, first, |item| {
                 // Written otherwise, the same names have another identity.
-                Up::Alert(short) => told_alert(&by_its_book(short, book), book),
-                _ => told_up(item, book),
+                if let Up::Alert(short) = item {
+                    told_alert(&by_its_book(short, book), Some(book))
+                } else {
+                    told_up(item, Some(book))
+                }
             })
         } else {
             told_packet(&open_down(&sealed, &Key::new(KEY)).unwrap(), first, told_down)
@@ -597,10 +609,10 @@ fn what_another_implementation_seals_we_open_alike() {
 }
 
 /// Lets an alert refer to a dictionary of the same content.
-fn by_its_book(short: &ShortAlert, book: Option<&Book>) -> ShortAlert {
+fn by_its_book(short: &ShortAlert, book: &Book) -> ShortAlert {
     let mut short = short.clone();
     if let About::Places { book: id, .. } = &mut short.about {
-        *id = book.unwrap().id();
+        *id = book.id();
     }
     short
 }
@@ -611,7 +623,7 @@ fn pieces_of_packets_are_joined_alike() {
     let mut dice = Dice::seeded(4);
     let (mut orders, mut packets) = (Vec::new(), Vec::new());
     for length in [1, 140, 141, 266, 267, 1_000, 33_915] {
-        let packet: Vec<u8> = (0..length).map(|_| dice.below(256) as u8).collect();
+        let packet: Vec<u8> = (0..length).map(|_| byte(&mut dice)).collect();
         let mut sent: Vec<String> = (pieces(&packet, 0x1234).unwrap().into_iter())
             .map(|data| hex(&Submit::new(to.clone(), data).encode()))
             .collect();
@@ -629,7 +641,7 @@ fn pieces_of_packets_are_joined_alike() {
 fn files_are_written_and_read_alike_whole_torn_and_damaged() {
     let mut dice = Dice::seeded(5);
     let packets: Vec<Vec<u8>> =
-        [30, 1, 200].iter().map(|n| (0..*n).map(|_| dice.below(256) as u8).collect()).collect();
+        [30, 1, 200].iter().map(|n| (0..*n).map(|_| byte(&mut dice)).collect()).collect();
     let ours = packets.iter().flat_map(|packet| record(packet).unwrap());
     let whole: Vec<u8> = MAGIC.into_iter().chain(ours).collect();
     let told: Vec<String> = packets.iter().map(|packet| hex(packet)).collect();

@@ -3,7 +3,7 @@
 //! Names and signals are places in the [`Book`]; whoever has that gets back the same [`Alert`], value by value and
 //! millisecond by millisecond. What a dictionary does not have is told in words, which takes more bytes and none.
 
-use super::bytes::{Reader, SPAN_MAX, TEXT_BYTES_MAX, Unreadable, Writer};
+use super::bytes::{Reader, TEXT_BYTES_MAX, Unreadable, Writer, span};
 use super::{Book, BookId, EncodeError, book};
 use crate::domain::time::Timestamp;
 use crate::domain::warning::{Alert, Level, MessageType, Observed, Reason, WarningId};
@@ -183,7 +183,7 @@ impl ShortAlert {
                 to.number((*rule).into());
                 let (sent, span) = self.moments().ok_or(EncodeError::Time)?;
                 to.bytes(&sent);
-                to.span(span)?;
+                to.number(span);
                 for (place, value) in observed {
                     to.number((*place).into());
                     to.value(*value);
@@ -206,7 +206,7 @@ impl ShortAlert {
         Ok(())
     }
 
-    /// Returns when it was sent, and how long it holds; `None` where the short form has no room for that.
+    /// Returns when it was sent, and the span for which it holds; `None` where the short form has no room for that.
     fn moments(&self) -> Option<([u8; SENT_BYTES], u64)> {
         moments(self.sent, self.expires)
     }
@@ -248,9 +248,9 @@ fn moments(sent: Timestamp, expires: Timestamp) -> Option<([u8; SENT_BYTES], u64
     if !(0..=SENT_MS_MAX).contains(&sent_ms) {
         return None;
     }
-    let span = u64::try_from(expires.as_millis().checked_sub(sent_ms)?).ok()?;
+    let valid_ms = u64::try_from(expires.as_millis().checked_sub(sent_ms)?).ok()?;
     let [_, _, _, bytes @ ..] = sent_ms.to_be_bytes();
-    (span <= SPAN_MAX).then_some((bytes, span))
+    span(valid_ms).map(|span| (bytes, span))
 }
 
 /// Returns an alert's places in a dictionary, where that has them all.

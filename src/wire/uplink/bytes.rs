@@ -9,8 +9,8 @@ pub const TEXT_BYTES_MAX: usize = 255;
 
 /// Spans are told in the greatest of these units, in milliseconds, that divides them.
 const SPAN_UNITS_MS: [u64; 7] = [1, 1_000, 60_000, 600_000, 3_600_000, 21_600_000, 86_400_000];
-/// Longest span, in any unit.
-pub(super) const SPAN_MAX: u64 = (1 << 61) - 1;
+/// Longest span, in its unit.
+const SPAN_MAX: u64 = (1 << 61) - 1;
 
 /// What a decimal's whole number is divided by, by its form.
 const POWERS: [f64; 6] = [1.0, 10.0, 100.0, 1_000.0, 10_000.0, 1_000_000.0];
@@ -77,13 +77,7 @@ impl Writer {
     }
 
     pub(super) fn span(&mut self, ms: u64) -> Result<(), EncodeError> {
-        let divides = |(_, unit): &(u64, u64)| ms != 0 && ms.is_multiple_of(*unit);
-        let (code, unit) = (0..).zip(SPAN_UNITS_MS).filter(divides).last().unwrap_or((0, 1));
-        let count = ms / unit;
-        if count > SPAN_MAX {
-            return Err(EncodeError::Time);
-        }
-        self.number(count << 3 | code);
+        self.number(span(ms).ok_or(EncodeError::Time)?);
         Ok(())
     }
 
@@ -93,14 +87,21 @@ impl Writer {
         let plain = Told::of(value, 1).filter(|told| told.bytes() <= PLAIN_BYTES_MAX);
         let parts = || (1..=PARTS_MAX).filter_map(|parts| Told::of(value, parts));
         let best = plain.or_else(|| parts().min_by_key(|told| told.bytes()));
-        match best.filter(|told| told.bytes() < BITS_BYTES) {
-            Some(told) => told.write(self),
-            None => {
-                self.number(BITS);
-                self.bytes(&value.to_bits().to_be_bytes());
-            }
+        if let Some(told) = best.filter(|told| told.bytes() < BITS_BYTES) {
+            told.write(self);
+        } else {
+            self.number(BITS);
+            self.bytes(&value.to_bits().to_be_bytes());
         }
     }
+}
+
+/// Returns the number that stands for a span; `None` for one that is too long.
+pub(super) fn span(ms: u64) -> Option<u64> {
+    let divides = |(_, unit): &(u64, u64)| ms != 0 && ms.is_multiple_of(*unit);
+    let (code, unit) = (0..).zip(SPAN_UNITS_MS).filter(divides).last().unwrap_or((0, 1));
+    let count = ms / unit;
+    (count <= SPAN_MAX).then_some(count << 3 | code)
 }
 
 /// A value as a part of a decimal, and so many steps of the float beside that.

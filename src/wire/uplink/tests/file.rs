@@ -20,10 +20,7 @@ fn covers(file: &[u8], found: &[Found<'_>]) -> bool {
 }
 
 fn packets() -> Vec<Vec<u8>> {
-    [40, 20, 300, 1, 70]
-        .iter()
-        .map(|length| (0..*length).map(|n| (n % 200) as u8 + 1).collect())
-        .collect()
+    [40, 20, 300, 1, 70].iter().map(|length| (1..=200).cycle().take(*length).collect()).collect()
 }
 
 /// Places in the file at which records begin, and its end.

@@ -154,6 +154,16 @@ fn lengths_and_counts_that_are_not_there_take_no_memory() {
     }
 }
 
+/// Found by the fuzzer: a span that is too long in milliseconds and yet can be told in days.
+#[test]
+fn an_alert_that_is_valid_for_ages_is_written_again_as_it_was_read() {
+    let item = from_hex("041901270000 0610ffffff56a7a7a700 5001529d9d 9d9d9d9d9d52");
+    let item = [&item[..1], &[u8::try_from(item.len() - 2).unwrap()], &item[2..]].concat();
+    let Ok(Up::Alert(alert)) = Up::from_bytes(&item) else { panic!("{item:?} is no alert") };
+    assert!(alert.expires.since(alert.sent) > Duration::from_millis(1 << 62));
+    assert_eq!(met(&authentic(0x10, &item)), Some(4 * size_of::<Up>()));
+}
+
 /// The greatest things that fit into the fewest bytes: what is small on the wire stays small in memory.
 #[test]
 fn rows_of_the_fewest_bytes_take_memory_within_bounds() {

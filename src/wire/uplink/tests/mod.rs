@@ -16,6 +16,7 @@ use crate::domain::rule::{
 };
 use crate::domain::time::{ClockQuality, Timestamp, WallClock};
 use crate::domain::warning::{Alert, Level, MessageType, Observed, Reason, WarningId};
+use crate::wire::tpdu;
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -24,12 +25,12 @@ fn key(first: u8) -> Key {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    tpdu::to_hex(bytes).to_lowercase()
 }
 
+/// Reads digits with spaces between them.
 fn from_hex(hex: &str) -> Vec<u8> {
-    let digits: Vec<u8> = hex.chars().filter_map(|c| c.to_digit(16)).map(|d| d as u8).collect();
-    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    tpdu::from_hex(&hex.replace([' ', '\n'], "")).unwrap()
 }
 
 fn a_node(name: &str) -> Node {
@@ -39,7 +40,7 @@ fn a_node(name: &str) -> Node {
         place: String::new(),
         interval: Duration::from_mins(10),
         silent_after: Duration::from_mins(40),
-        late_after: Duration::from_mins(60),
+        late_after: Duration::from_hours(1),
         sensors: Vec::new(),
     }
 }
@@ -352,7 +353,15 @@ fn told(items: &[Up]) -> (String, Vec<u64>) {
             Up::Alert(ShortAlert { about: About::Words { observed, .. }, .. }) => {
                 bits.extend(observed.iter().map(|seen| seen.value.to_bits()));
             }
-            _ => {}
+            Up::Health(_)
+            | Up::Boot(_)
+            | Up::Book(_)
+            | Up::Outcome(_)
+            | Up::Ended(_)
+            | Up::Block(_)
+            | Up::Gone(_)
+            | Up::Repair(_)
+            | Up::Other(_) => {}
         }
     }
     (format!("{items:?}"), bits)

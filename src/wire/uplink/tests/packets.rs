@@ -49,7 +49,7 @@ fn the_example_of_the_page_is_written_and_read_to_the_last_byte() {
     let page = include_str!("../../../../docs/formats/uplink.md");
     let example = page.split("## An example").nth(1).unwrap();
     let lines = example.lines().filter(|line| line.len() > 47);
-    let digits = lines.filter(|line| !line.starts_with('#')).map(|line| &line[..47]);
+    let digits = lines.filter(|line| !line.starts_with('#')).filter_map(|line| line.get(..47));
     let digits: Vec<u8> = from_hex(&digits.collect::<String>());
     assert_eq!(hex(&digits), EXAMPLE, "the page says otherwise");
     let read = open_up(&bytes, |gateway| (gateway.0 == 7).then(|| key(0))).unwrap();

@@ -16,7 +16,7 @@ fn at(minutes: u64) -> Timestamp {
 
 /// A packet of its own bytes.
 fn bytes(length: usize, seed: u8) -> Vec<u8> {
-    (0..length).map(|n| seed.wrapping_mul(31) ^ (n % 251) as u8).collect()
+    (0..=250).cycle().map(|n| seed.wrapping_mul(31) ^ n).take(length).collect()
 }
 
 fn whole(packet: &[u8], reference: u16) -> Added {
