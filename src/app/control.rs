@@ -3,6 +3,7 @@
 
 pub use super::nodes::NodeCommand;
 use super::{Hands, answer, convert};
+use crate::archive;
 use crate::channel::modem;
 use crate::config::Diagnostic;
 use crate::dispatch::{Standing, Word};
@@ -13,7 +14,7 @@ use crate::domain::recipient::{PhoneNumber, RecipientId, Role};
 use crate::domain::siren;
 use crate::domain::warning::MessageType;
 use crate::pipeline::{Command, Status};
-use crate::store::{NewDelivery, NewRecipient, ReadingsWanted, Store, Turn};
+use crate::store::{NewDelivery, NewRecipient, Store, Turn};
 use crate::supervise::Stop;
 use crate::wire::segment;
 use anyhow::{Context, bail};
@@ -67,6 +68,15 @@ pub enum Question {
         until_ms: Option<i64>,
         /// The newest so many.
         last: Option<u32>,
+        /// After the reading of this number: where the page before ended.
+        after: i64,
+    },
+    /// What did the days of these come to?
+    Days {
+        /// From this day on, counted from 1970-01-01 UTC.
+        from: i64,
+        /// Before this day.
+        until: i64,
     },
     /// Put the rules as they stand in the files in force.
     Reload,
@@ -353,6 +363,7 @@ impl Hands {
             Question::Warnings
             | Question::Why { .. }
             | Question::Readings { .. }
+            | Question::Days { .. }
             | Question::People
             | Question::Deliveries { .. } => answer_from_store(&self.store, question).await,
         }
@@ -416,6 +427,7 @@ impl Hands {
             "disk": {
                 "works": status.disk_works, "turns_in_memory": status.unsaved_turns, "checked": checked, "faults": faults,
             },
+            "archive": self.archive.standing().map(|standing| answer::archive(&standing)),
             "nodes": status.nodes.iter().map(|(name, place, heard, silent)| json!({
                 "node": name, "place": place, "heard_s_ago": heard.map(|ago| ago.as_secs()), "silent": silent,
             })).collect::<Vec<_>>(),
@@ -585,21 +597,18 @@ pub async fn answer_from_store(store: &Store, question: Question) -> anyhow::Res
             }
             Ok(answer)
         }
-        Question::Readings { node, quantity, from_ms, until_ms, last } => {
+        Question::Readings { node, quantity, from_ms, until_ms, last, after } => {
             let quantity = quantity
                 .map(|name| {
                     Quantity::from_name(&name)
                         .with_context(|| format!("there is no quantity {name}"))
                 })
                 .transpose()?;
-            let wanted = ReadingsWanted { node, quantity, from_ms, until_ms, last };
-            Ok(store
-                .readings(&wanted)
-                .await?
-                .iter()
-                .map(answer::reading)
-                .collect::<Vec<_>>()
-                .into())
+            let wanted = archive::Wanted { node, quantity, from_ms, until_ms, last, after };
+            Ok(answer::readings(&archive::readings(store, &wanted).await?))
+        }
+        Question::Days { from, until } => {
+            Ok(store.days(from, until).await?.iter().map(answer::day).collect::<Vec<_>>().into())
         }
         Question::People => {
             let people = store.recipients().await?;

@@ -11,6 +11,7 @@ mod nodes;
 mod opening;
 pub mod radio;
 
+use crate::archive::{self, Archive};
 use crate::channel::http_sms::HttpSms;
 use crate::channel::modem;
 use crate::config::{Config, Loaded};
@@ -91,6 +92,7 @@ pub struct Hands {
     store: Store,
     telemetry: Telemetry,
     inspection: Inspection,
+    archive: archive::Report,
     health: Arc<BTreeMap<String, watch::Receiver<modem::Health>>>,
     modems: Arc<BTreeMap<String, mpsc::Sender<modem::Request>>>,
     providers: Arc<BTreeMap<String, Arc<HttpSms>>>,
@@ -176,6 +178,8 @@ impl Gateway {
         let Sources { mqtt, listener, brokers, forwarders, radio } =
             start_sources(config, &frames, (downlinks_in, outbounds), &telemetry, &mut tasks)
                 .await?;
+        let archive =
+            Archive::new(store.clone(), telemetry.clock.clone(), config.storage.clone());
         let hands = Hands {
             forwarders,
             radio,
@@ -184,6 +188,7 @@ impl Gateway {
             store: store.clone(),
             telemetry: telemetry.clone(),
             inspection: Inspection::default(),
+            archive: archive.report(),
             health: Arc::new(lanes.health),
             modems: Arc::new(lanes.modems),
             providers: Arc::new(lanes.providers),
@@ -203,6 +208,7 @@ impl Gateway {
                 watch_clock(telemetry.clock.clone(), store.clone(), tasks.stop_signal()),
             );
         }
+        tasks.spawn("archive", archive.run(tasks.stop_signal()));
         tasks.spawn("inspection", hands.inspection.clone().run(store.clone(), tasks.stop_signal()));
         let control = control::Control::bind(&config.gateway.socket, hands.clone())?;
         tasks.spawn("control", control.run(tasks.stop_signal()));

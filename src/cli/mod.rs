@@ -10,6 +10,7 @@ mod heard;
 mod node;
 mod people;
 mod print;
+mod readings;
 mod replay;
 mod simulate;
 mod siren;
@@ -84,26 +85,8 @@ enum Command {
         warning: i64,
     },
     /// Print stored readings as CSV
-    #[command(
-        after_help = "Example:\n  kengele readings --node mto-juu --quantity water_level --last 100"
-    )]
-    Readings {
-        /// Of this node only
-        #[arg(long)]
-        node: Option<String>,
-        /// Of this quantity only
-        #[arg(long)]
-        quantity: Option<String>,
-        /// Not before, such as 2026-11-01 or 2026-11-01T06:00:00Z
-        #[arg(long)]
-        from: Option<String>,
-        /// Before
-        #[arg(long)]
-        until: Option<String>,
-        /// The newest so many
-        #[arg(long)]
-        last: Option<u32>,
-    },
+    #[command(after_help = readings::HELP)]
+    Readings(readings::Readings),
     /// Put changed rules in force without a restart, all or nothing
     Reload,
     /// Field nodes with our own radio link: add, list, change keys, and how long one lives on its cell
@@ -179,9 +162,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Status => ask::status(&cli.config, style),
         Command::Warnings => ask::warnings(&cli.config, style),
         Command::Why { warning } => ask::why(&cli.config, warning, style),
-        Command::Readings { node, quantity, from, until, last } => {
-            ask::readings(&cli.config, ask::Wanted { node, quantity, from, until, last }, style)
-        }
+        Command::Readings(wanted) => readings::run(&cli.config, &wanted, style),
         Command::Reload => ask::reload(&cli.config, style),
         Command::Node(command) => node::run(&cli.config, command, style),
         Command::Survey(command) => survey::run(&cli.config, command, style),

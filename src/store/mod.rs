@@ -4,16 +4,20 @@
 //! waits for it when it begins a transaction goes into that transaction, so that one flush to the card serves many.
 //! Reading goes over connections of its own and never waits for the writer.
 
+mod blocks;
 mod outbox;
 mod people;
 mod query;
+mod retention;
 mod salvage;
 mod turn;
 mod writer;
 
+pub use blocks::{Block, BlockHead, Day, DayRow, HotReading, LookBack, NewBlock, Sealed, Span, Waiting};
 pub use outbox::NewDelivery;
 pub use people::{Added, NewRecipient};
-pub use query::{AlertRow, ReadingRow, ReadingsWanted, WarningRow};
+pub use query::{AlertRow, WarningRow};
+pub use retention::{Kept, Removal, Run, Size};
 pub use salvage::Salvaged;
 pub use turn::{Kind, Turn, Undecoded};
 pub use writer::Writer;

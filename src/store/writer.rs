@@ -1,8 +1,10 @@
 //! The one task that writes.
 
+use super::blocks::{self, NewBlock};
 use super::outbox;
 use super::people::{self, Added, NewRecipient};
 use super::turn::{self, Series, Turn};
+use super::retention::{self, Removal};
 use super::{Boot, Error};
 use crate::domain::outbox::Change;
 use crate::domain::recipient::RecipientId;
@@ -27,6 +29,9 @@ pub(super) enum Command {
     Outbox(Vec<Change>, Reply<()>),
     PutRecipients(Vec<NewRecipient>, Reply<Added>),
     RemoveRecipient(RecipientId, Reply<bool>),
+    Seal(Box<NewBlock>, Reply<()>),
+    Prune(Reply<u64>),
+    Remove(Removal, Reply<u64>),
 }
 
 /// A command that has been carried out and waits for the commit before anybody hears of it.
@@ -34,6 +39,7 @@ enum Done {
     Unit(Reply<()>),
     Added(Reply<Added>, Added),
     Removed(Reply<bool>, bool),
+    Counted(Reply<u64>, u64),
 }
 
 /// The one task that writes. Run it with [`Writer::run`].
@@ -197,6 +203,11 @@ impl Writer {
             Command::RemoveRecipient(id, _) => {
                 return people::remove(connection, *id).await.map(Value::Removed);
             }
+            Command::Seal(block, _) => blocks::write(connection, block).await?,
+            Command::Prune(_) => return blocks::prune(connection).await.map(Value::Counted),
+            Command::Remove(removal, _) => {
+                return retention::carry_out(connection, removal).await.map(Value::Counted);
+            }
         }
         Ok(Value::Unit)
     }
@@ -207,6 +218,7 @@ enum Value {
     Unit,
     Added(Added),
     Removed(bool),
+    Counted(u64),
 }
 
 impl Command {
@@ -217,16 +229,19 @@ impl Command {
                 | Self::WallClock(_, reply)
                 | Self::Declare(_, _, reply)
                 | Self::Outbox(_, reply)
+                | Self::Seal(_, reply)
                 | Self::Turn(_, reply),
                 _,
             ) => Done::Unit(reply),
             (Self::PutRecipients(_, reply), Value::Added(added)) => Done::Added(reply, added),
-            (Self::PutRecipients(_, reply), Value::Unit | Value::Removed(_)) => {
-                Done::Added(reply, Added::default())
-            }
+            (Self::PutRecipients(_, reply), _) => Done::Added(reply, Added::default()),
             (Self::RemoveRecipient(_, reply), value) => {
                 Done::Removed(reply, matches!(value, Value::Removed(true)))
             }
+            (Self::Prune(reply) | Self::Remove(_, reply), Value::Counted(count)) => {
+                Done::Counted(reply, count)
+            }
+            (Self::Prune(reply) | Self::Remove(_, reply), _) => Done::Counted(reply, 0),
         }
     }
 
@@ -238,7 +253,9 @@ impl Command {
             | Self::WallClock(_, reply)
             | Self::Declare(_, _, reply)
             | Self::Outbox(_, reply)
+            | Self::Seal(_, reply)
             | Self::Turn(_, reply) => reply.send(Err(error)).is_ok(),
+            Self::Prune(reply) | Self::Remove(_, reply) => reply.send(Err(error)).is_ok(),
             Self::PutRecipients(_, reply) => reply.send(Err(error)).is_ok(),
             Self::RemoveRecipient(_, reply) => reply.send(Err(error)).is_ok(),
         };
@@ -252,6 +269,7 @@ impl Done {
             Self::Unit(reply) => reply.send(Ok(())).is_ok(),
             Self::Added(reply, added) => reply.send(Ok(added)).is_ok(),
             Self::Removed(reply, removed) => reply.send(Ok(removed)).is_ok(),
+            Self::Counted(reply, count) => reply.send(Ok(count)).is_ok(),
         };
     }
 }

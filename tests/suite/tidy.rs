@@ -17,6 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("source", &["domain", "wire", "config", "telemetry", "supervise"]),
     ("channel", &["domain", "wire", "config", "telemetry", "supervise"]),
     ("pipeline", &["domain", "wire", "store", "telemetry", "supervise"]),
+    ("archive", &["domain", "wire", "config", "store", "telemetry", "supervise"]),
     ("dispatch", &["domain", "store", "channel", "telemetry", "supervise"]),
     ("sim", &["domain", "wire", "config", "supervise"]),
     (
@@ -28,6 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "source",
             "channel",
             "pipeline",
+            "archive",
             "dispatch",
             "store",
             "telemetry",

@@ -9,6 +9,7 @@ mod mqtt;
 mod radio;
 mod rules;
 mod siren;
+mod storage;
 
 pub(super) use gateway::ROOT;
 pub(super) use mqtt::{ENCODINGS, FORMATS};
