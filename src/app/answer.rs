@@ -141,7 +141,7 @@ pub(super) fn archive(standing: &archive::Standing) -> Value {
     let (kept, size) = (&standing.kept, &standing.size);
     json!({
         "blocks": kept.blocks, "readings": kept.readings, "block_bytes": kept.bytes, "unsealed": kept.unsealed,
-        "runs_removed": kept.runs_removed,
+        "removed": kept.removed,
         "database_bytes": size.file_bytes, "free_bytes": size.free_bytes, "over": standing.over,
     })
 }

@@ -178,8 +178,7 @@ impl Gateway {
         let Sources { mqtt, listener, brokers, forwarders, radio } =
             start_sources(config, &frames, (downlinks_in, outbounds), &telemetry, &mut tasks)
                 .await?;
-        let archive =
-            Archive::new(store.clone(), telemetry.clock.clone(), config.storage.clone());
+        let archive = Archive::new(store.clone(), config.storage.clone());
         let hands = Hands {
             forwarders,
             radio,
@@ -208,7 +207,7 @@ impl Gateway {
                 watch_clock(telemetry.clock.clone(), store.clone(), tasks.stop_signal()),
             );
         }
-        tasks.spawn("archive", archive.run(tasks.stop_signal()));
+        tasks.spawn("archive", archive.run(telemetry.clock.clone(), tasks.stop_signal()));
         tasks.spawn("inspection", hands.inspection.clone().run(store.clone(), tasks.stop_signal()));
         let control = control::Control::bind(&config.gateway.socket, hands.clone())?;
         tasks.spawn("control", control.run(tasks.stop_signal()));

@@ -95,7 +95,8 @@ impl Search<'_> {
         while let Some(found) = self.blocks.look.candidate(number, after, span).await? {
             number = found + 1;
             let Some((last, rows)) = self.blocks.read(found).await? else { continue };
-            page.rows.extend(rows.into_iter().filter(|row| row.number > after && self.is_wanted(row)));
+            page.rows
+                .extend(rows.into_iter().filter(|row| row.number > after && self.is_wanted(row)));
             if page.rows.len() >= PAGE_READINGS {
                 page.next = Some(last);
                 break;
@@ -129,7 +130,9 @@ impl Search<'_> {
             let hot = self.blocks.look.hot(after, HOT_ROWS).await?;
             let Some(last) = hot.last() else { break };
             after = last.number;
-            numbers.extend(hot.iter().map(hot_row).filter(|row| self.is_wanted(row)).map(|r| r.number));
+            numbers.extend(
+                hot.iter().map(hot_row).filter(|row| self.is_wanted(row)).map(|r| r.number),
+            );
         }
         let mut found = numbers.len();
         let span = (self.wanted.from_ms, self.wanted.until_ms);
@@ -150,7 +153,11 @@ impl Search<'_> {
         }
         // The first of those that are too many is the one before.
         let surplus = found - count;
-        let first = if surplus == 0 { numbers.first().map(|n| n - 1) } else { numbers.get(surplus - 1).copied() };
+        let first = if surplus == 0 {
+            numbers.first().map(|n| n - 1)
+        } else {
+            numbers.get(surplus - 1).copied()
+        };
         Ok(first.unwrap_or(after))
     }
 }
@@ -175,7 +182,10 @@ impl Blocks {
         let known = self.known.take().filter(|(at, _)| (beginning..number).contains(at));
         let (mut at, mut stream) = match known {
             Some(known) => known,
-            None => (beginning - 1, Stream::after(self.link_after(beginning - 1).await?)),
+            None => {
+                let link = self.look.link_after(beginning - 1).await?;
+                (beginning - 1, Stream::after(link.map_or(Link::START, Link)))
+            }
         };
         while let Some(block) = self.look.block(at + 1).await? {
             let readings = open(&mut stream, &block, at + 1);
@@ -190,7 +200,8 @@ impl Blocks {
                 }
                 Some(_) => {}
                 None => {
-                    let wanted = if at == number { Some(block) } else { self.look.block(number).await? };
+                    let wanted =
+                        if at == number { Some(block) } else { self.look.block(number).await? };
                     self.unreadable += wanted.map_or(0, |block| block.head.readings);
                     return Ok(None);
                 }
@@ -198,18 +209,12 @@ impl Blocks {
         }
         Ok(None)
     }
-
-    async fn link_after(&mut self, number: i64) -> Result<Link, Error> {
-        let block = self.look.block(number).await?.filter(|block| block.head.number == number);
-        Ok(block.map_or(Link::START, |block| Link(block.head.link)))
-    }
 }
 
-/// Opens a block that must be the one of this number; nothing where its bytes are gone, or are not those that were sealed.
+/// Opens a block that must be the one of this number; nothing where its bytes are not those that were sealed.
 fn open(stream: &mut Stream, block: &Block, number: i64) -> Option<Vec<Reading>> {
-    let bytes = block.bytes.as_ref().filter(|_| block.head.number == number)?;
-    let readings = stream.open(bytes).ok()?;
-    (stream.link().0 == block.head.link).then_some(readings)
+    let readings = stream.open(&block.bytes).ok()?;
+    (block.head.number == number && stream.link().0 == block.head.link).then_some(readings)
 }
 
 fn sealed_row(reading: Reading, clock: WallClock) -> ReadingRow {

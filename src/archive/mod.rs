@@ -11,7 +11,7 @@ mod history;
 pub use history::{Page, ReadingRow, Wanted, readings};
 
 use crate::config::Storage;
-use crate::domain::time::ClockQuality;
+use crate::domain::time::{ClockQuality, Timestamp};
 use crate::store::{Error, Kept, Sealed, Size, Store, Waiting};
 use crate::supervise::{Stop, chain};
 use crate::telemetry::Clock;
@@ -21,11 +21,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How often it looks whether there is something to seal.
-const SEAL_ROUND: Duration = Duration::from_mins(1);
+const ROUND: Duration = Duration::from_mins(1);
 /// How often it looks whether there is something to remove.
 const RETENTION_ROUND: Duration = Duration::from_hours(1);
 /// Readings of a block: so many are sealed without waiting any longer.
 const BLOCK_READINGS: i64 = 4096;
+/// What a block has besides its readings takes some 90 bytes: fewer readings wait for company, so that each takes little …
+const BLOCK_READINGS_MIN: i64 = 128;
+/// … but not for longer than this.
+const COMPANY_AWAITED: Duration = Duration::from_hours(24);
 /// While the calendar is not known, a block waits for it: its readings would say times of which nobody knows anything.
 /// But for so many readings at the most …
 const CALENDAR_AWAITED_READINGS: i64 = 4 * BLOCK_READINGS;
@@ -62,18 +66,20 @@ impl Report {
 /// The task that seals and removes.
 pub struct Archive {
     store: Store,
-    clock: Clock,
     settings: Storage,
     /// The end of the chain, and what a block that continues it would know.
     end: Option<(Sealed, Stream)>,
+    /// When it last looked whether something is to be removed.
+    looked_at: Option<Timestamp>,
     report: Report,
 }
 
 impl Archive {
     /// Makes the task.
     #[must_use]
-    pub fn new(store: Store, clock: Clock, settings: Storage) -> Self {
-        Self { store, clock, settings, end: None, report: Report::default() }
+    pub fn new(store: Store, settings: Storage) -> Self {
+        let report = Report::default();
+        Self { store, settings, end: None, looked_at: None, report }
     }
 
     /// Returns what lets others see how things stand.
@@ -87,53 +93,62 @@ impl Archive {
     /// # Errors
     ///
     /// Never: what fails is logged, and tried again in the next round.
-    pub async fn run(mut self, mut stop: Stop) -> Result<(), Infallible> {
-        let mut retention_at = self.clock.now();
+    pub async fn run(mut self, clock: Clock, mut stop: Stop) -> Result<(), Infallible> {
         loop {
             let round = async {
-                if let Err(error) = self.seal_what_is_due().await {
-                    // The chain's end is read anew: whether the block was kept is not known.
-                    self.end = None;
-                    tracing::warn!(error = %chain(&error), "readings could not be sealed; they stay where they are");
+                if let Err(error) = self.round(clock.now()).await {
+                    tracing::warn!(error = %chain(&error), "readings could not be sealed, or old ones removed");
                 }
-                if self.clock.now() >= retention_at {
-                    retention_at = self.clock.now() + RETENTION_ROUND;
-                    if let Err(error) = self.keep_within_bounds().await {
-                        tracing::warn!(error = %chain(&error), "old readings could not be removed");
-                    }
-                }
+                tokio::time::sleep(clock.real(ROUND)).await;
             };
             tokio::select! {
                 () = stop.wait() => return Ok(()),
                 () = round => {}
             }
-            tokio::select! {
-                () = stop.wait() => return Ok(()),
-                () = tokio::time::sleep(self.clock.real(SEAL_ROUND)) => {}
-            }
         }
     }
 
-    async fn seal_what_is_due(&mut self) -> Result<(), Error> {
+    /// Seals what is due and, once an hour, removes what is to go.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::seal`] and [`Store::remove`]; the next round goes on.
+    pub async fn round(&mut self, now: Timestamp) -> Result<(), Error> {
+        if let Err(error) = self.seal_what_is_due(now).await {
+            // The chain's end is read anew: whether the block was kept is not known.
+            self.end = None;
+            return Err(error);
+        }
+        if self.looked_at.is_none_or(|looked| now.since(looked) >= RETENTION_ROUND) {
+            let over = retention::keep_within_bounds(&self.store, now, &self.settings).await?;
+            let (kept, size) = (self.store.kept().await?, self.store.size().await?);
+            self.report.set(Standing { kept, size, over });
+            self.looked_at = Some(now);
+        }
+        Ok(())
+    }
+
+    async fn seal_what_is_due(&mut self, now: Timestamp) -> Result<(), Error> {
         loop {
             let (sealed, _) = self.end().await?;
             let waiting = self.store.waiting(sealed.last).await?;
-            if !waiting.is_some_and(|waiting| self.is_due(&waiting)) {
-                break;
+            if !waiting.is_some_and(|waiting| self.is_due(&waiting, now)) {
+                return Ok(());
             }
             self.seal_next().await?;
             while self.store.prune().await? > 0 {}
             tokio::task::yield_now().await;
         }
-        Ok(())
     }
 
-    fn is_due(&self, waiting: &Waiting) -> bool {
-        let age = self.clock.now().since(waiting.since);
+    fn is_due(&self, waiting: &Waiting, now: Timestamp) -> bool {
+        let age = now.since(waiting.since);
         if waiting.clock == ClockQuality::Unset {
             waiting.readings >= CALENDAR_AWAITED_READINGS || age >= CALENDAR_AWAITED
         } else {
-            waiting.readings >= BLOCK_READINGS || age >= self.settings.seal_every
+            waiting.readings >= BLOCK_READINGS
+                || age >= self.settings.seal_every && waiting.readings >= BLOCK_READINGS_MIN
+                || age >= COMPANY_AWAITED
         }
     }
 
@@ -171,12 +186,5 @@ impl Archive {
         let end = (sealed, Stream::after(Link(sealed.link)));
         self.end = Some(end.clone());
         Ok(end)
-    }
-
-    async fn keep_within_bounds(&mut self) -> Result<(), Error> {
-        let over = retention::keep_within_bounds(&self.store, self.clock.now(), &self.settings).await?;
-        let (kept, size) = (self.store.kept().await?, self.store.size().await?);
-        self.report.set(Standing { kept, size, over });
-        Ok(())
     }
 }

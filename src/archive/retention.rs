@@ -3,7 +3,7 @@
 
 use crate::config::{Removable, Storage};
 use crate::domain::time::{ClockQuality, Timestamp, millis};
-use crate::store::{Removal, Error, Store};
+use crate::store::{Error, Removal, Store};
 
 /// Removals of a round: the next one goes on.
 const STEPS_MAX: usize = 1_000;
@@ -69,7 +69,9 @@ async fn oldest(store: &Store, kind: Removable) -> Result<u64, Error> {
         Removable::Readings => {
             store.oldest_run().await?.map(|run| Removal::Blocks(run.first, run.last))
         }
-        Removable::Days => store.oldest_day().await?.map(|day| Removal::Days(day + STEP_MS / DAY_MS)),
+        Removable::Days => {
+            store.oldest_day().await?.map(|day| Removal::Days(day + STEP_MS / DAY_MS))
+        }
         Removable::Records => store.oldest_record().await?.map(|ms| Removal::Records(ms + STEP_MS)),
     };
     match removal {

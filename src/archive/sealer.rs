@@ -140,9 +140,8 @@ mod tests {
 
     #[test]
     fn a_block_has_no_more_signals_than_it_may() {
-        let many: Vec<HotReading> = (0..2000)
-            .map(|n| HotReading { series: n, ..hot(n + 1, 1, 2.0) })
-            .collect();
+        let many: Vec<HotReading> =
+            (0..2000).map(|n| HotReading { series: n, ..hot(n + 1, 1, 2.0) }).collect();
         assert_eq!(first_block(&many).len(), SIGNALS_MAX);
     }
 

@@ -1,8 +1,8 @@
 //! `readings`: what is stored, as CSV or JSON, a page at a time, however much it is.
 
+use super::Failure;
 use super::ask::{ask, number, text};
 use super::print::{self, Style};
-use super::Failure;
 use anyhow::Context;
 use clap::Args;
 use kengele::app::control::Question;
@@ -47,10 +47,8 @@ pub(crate) fn run(config: &Path, wanted: &Readings, style: Style) -> Result<(), 
     if wanted.daily {
         return days(config, wanted, style);
     }
-    let mut out = Rows::begin(
-        style,
-        &["time", "node", "quantity", "value", "unit", "quality", "clock"],
-    )?;
+    let mut out =
+        Rows::begin(style, &["time", "node", "quantity", "value", "unit", "quality", "clock"])?;
     let (from_ms, until_ms) = wanted.span()?;
     let question = Question::Readings {
         node: wanted.node.clone(),
@@ -95,7 +93,8 @@ pub(crate) fn each(
     loop {
         let page = ask(config, question.clone())?;
         let rows = page.get("readings").and_then(Value::as_array);
-        let rows = rows.context("the gateway's answer is not understood: is it of another version?")?;
+        let rows =
+            rows.context("the gateway's answer is not understood: is it of another version?")?;
         rows.iter().try_for_each(&mut take)?;
         unreadable += number(&page, "unreadable");
         let Some(next) = page.get("next").and_then(Value::as_i64) else { return Ok(unreadable) };
@@ -120,7 +119,9 @@ fn days(config: &Path, wanted: &Readings, style: Style) -> Result<(), Failure> {
     let is_wanted = |wanted: Option<&str>, is: &str| wanted.is_none_or(|wanted| wanted == is);
     for row in answer.as_array().into_iter().flatten() {
         let (node, quantity) = (text(row, "node"), text(row, "quantity"));
-        if is_wanted(wanted.node.as_deref(), node) && is_wanted(wanted.quantity.as_deref(), quantity) {
+        if is_wanted(wanted.node.as_deref(), node)
+            && is_wanted(wanted.quantity.as_deref(), quantity)
+        {
             let day = jiff::Timestamp::from_millisecond(number(row, "day").saturating_mul(DAY_MS))
                 .map_or_else(|_| "?".to_owned(), |at| at.strftime("%F").to_string());
             let (low, mean, high) = (figure(row, "low"), figure(row, "mean"), figure(row, "high"));

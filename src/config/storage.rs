@@ -10,7 +10,7 @@ const SIZE_MIN: u64 = 16_000_000;
 /// `[storage]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Storage {
-    /// A reading is in a sealed block after so long at the latest.
+    /// Readings are sealed into a block after so long, if they are enough for one.
     pub seal_every: Duration,
     /// How long readings are kept.
     pub readings_kept: Duration,

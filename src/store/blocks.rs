@@ -108,8 +108,8 @@ pub struct Block {
     pub head: BlockHead,
     /// Where the time line of its run stands on the calendar, as best known now.
     pub clock: WallClock,
-    /// Its bytes; none where they have been removed.
-    pub bytes: Option<Vec<u8>>,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
 }
 
 /// What good readings of a day came to.
@@ -211,7 +211,7 @@ impl Store {
     /// [`Error::Read`].
     pub async fn waiting(&self, after: i64) -> Result<Option<Waiting>, Error> {
         let row = sqlx::query(
-            "select (select max(id) from reading) - ?1 as readings, at_ms, boot.quality as clock \
+            "select (select max(id) from reading) - ?1 as readings, turn.at_ms as at_ms, boot.quality as clock \
              from turn join boot on boot.id = turn.boot \
              where turn.id = (select turn from reading where id > ?1 order by id limit 1)",
         )
@@ -309,7 +309,8 @@ pub struct LookBack {
 }
 
 /// Columns of a block and of the run that it belongs to.
-const BLOCK: &str = "select block.*, offset_ms, quality as clock from block join boot on boot.id = block.boot";
+const BLOCK: &str =
+    "select block.*, offset_ms, quality as clock from block join boot on boot.id = block.boot";
 
 impl LookBack {
     /// Returns the first block from `number` on.
@@ -341,7 +342,7 @@ impl LookBack {
     ) -> Result<Option<i64>, Error> {
         sqlx::query_scalar(
             "select number from block join boot on boot.id = block.boot \
-             where number >= ?1 and last > ?2 and bytes is not null and ( \
+             where number >= ?1 and last > ?2 and ( \
              line_from_ms is not null and (?3 is null or at_until_ms + offset_ms >= ?3) and (?4 is null or line_from_ms + offset_ms < ?4) or \
              stamp_from_ms is not null and (?3 is null or stamp_until_ms >= ?3) and (?4 is null or stamp_from_ms < ?4)) \
              order by number limit 1",
@@ -366,6 +367,23 @@ impl LookBack {
             .fetch_one(&mut *self.at)
             .await
             .map_err(Error::Read)
+    }
+
+    /// Returns the link of the chain after a block, also where that was removed; nothing before the first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`].
+    pub async fn link_after(&mut self, number: i64) -> Result<Option<[u8; 32]>, Error> {
+        let row = sqlx::query(
+            "select link from block where number = ?1 \
+             union all select link from block_gone where last = ?1",
+        )
+        .bind(number)
+        .fetch_optional(&mut *self.at)
+        .await
+        .map_err(Error::Read)?;
+        row.as_ref().map(link).transpose()
     }
 
     /// Returns how far sealing had come.
@@ -396,7 +414,7 @@ async fn hot(
     limit: i64,
 ) -> Result<Vec<HotReading>, Error> {
     let rows = sqlx::query(
-        "select reading.id as number, turn.boot as boot, series, node, quantity, at_ms, offset_ms, \
+        "select reading.id as number, turn.boot as boot, series, node, quantity, turn.at_ms as at_ms, offset_ms, \
          boot.quality as clock, stamp, value, reading.quality as quality \
          from reading join series on series.id = reading.series join turn on turn.id = reading.turn \
          join boot on boot.id = turn.boot where reading.id > ?1 order by reading.id limit ?2",
@@ -451,7 +469,8 @@ fn link(row: &SqliteRow) -> Result<[u8; 32], Error> {
 }
 
 fn block(row: &SqliteRow) -> Result<Block, Error> {
-    let stamps: (Option<i64>, Option<i64>) = (get(row, "stamp_from_ms")?, get(row, "stamp_until_ms")?);
+    let stamps: (Option<i64>, Option<i64>) =
+        (get(row, "stamp_from_ms")?, get(row, "stamp_until_ms")?);
     Ok(Block {
         head: BlockHead {
             number: get(row, "number")?,

@@ -13,7 +13,9 @@ mod salvage;
 mod turn;
 mod writer;
 
-pub use blocks::{Block, BlockHead, Day, DayRow, HotReading, LookBack, NewBlock, Sealed, Span, Waiting};
+pub use blocks::{
+    Block, BlockHead, Day, DayRow, HotReading, LookBack, NewBlock, Sealed, Span, Waiting,
+};
 pub use outbox::NewDelivery;
 pub use people::{Added, NewRecipient};
 pub use query::{AlertRow, WarningRow};

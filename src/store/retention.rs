@@ -15,7 +15,7 @@ const ROWS_MAX: i64 = 4096;
 /// What is to be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
-    /// The blocks with these numbers, first and last included; of the last one its place in the chain stays.
+    /// The blocks with these numbers, first and last included; the chain's link after them stays.
     Blocks(i64, i64),
     /// Days before this one, counted from 1970-01-01 UTC.
     Days(i64),
@@ -62,8 +62,8 @@ pub struct Kept {
     pub bytes: i64,
     /// Readings that are in no block yet.
     pub unsealed: i64,
-    /// Blocks that were removed, in runs.
-    pub runs_removed: i64,
+    /// Readings of blocks that were removed.
+    pub removed: i64,
 }
 
 impl Store {
@@ -89,12 +89,12 @@ impl Store {
     ///
     /// [`Error::Read`].
     pub async fn kept(&self) -> Result<Kept, Error> {
-        let sql = "select count(bytes), coalesce(sum(iif(bytes is null, 0, readings)), 0), \
-                   coalesce(sum(length(bytes)), 0), count(*) - count(bytes), \
+        let sql = "select count(*), coalesce(sum(readings), 0), coalesce(sum(length(bytes)), 0), \
+                   (select coalesce(sum(readings), 0) from block_gone), \
                    (select count(*) from reading where id > (select coalesce(max(last), 0) from block)) from block";
-        let (blocks, readings, bytes, runs_removed, unsealed): (i64, i64, i64, i64, i64) =
+        let (blocks, readings, bytes, removed, unsealed): (i64, i64, i64, i64, i64) =
             sqlx::query_as(sql).fetch_one(&self.readers).await.map_err(Error::Read)?;
-        Ok(Kept { blocks, readings, bytes, unsealed, runs_removed })
+        Ok(Kept { blocks, readings, bytes, unsealed, removed })
     }
 
     /// Returns the oldest run of blocks that explains no warning, if there is one besides the run that is being written.
@@ -104,14 +104,13 @@ impl Store {
     /// [`Error::Read`].
     pub async fn oldest_run(&self) -> Result<Option<Run>, Error> {
         let found: Option<(i64, i64, i64)> = sqlx::query_as(
-            "select first, last, until_ms from ( \
-             select run.number as first, \
-             (select min(number) from block later where later.alone = 1 and later.number > run.number) - 1 as last, \
-             run.at_from_ms as from_ms, \
-             (select max(at_until_ms) from block part where part.number >= run.number and part.number < \
-             (select min(number) from block later where later.alone = 1 and later.number > run.number)) as until_ms \
-             from block run where run.alone = 1 and run.bytes is not null order by run.number) \
-             where last is not null and not exists (select 1 from alert where sent_ms >= from_ms - ?2 and sent_ms <= until_ms + ?1) \
+            "select first, last, until_ms from (select run.number as first, run.at_from_ms as from_ms, \
+             (select max(number) from block where number < next.number) as last, \
+             (select max(at_until_ms) from block where number >= run.number and number < next.number) as until_ms \
+             from block run join block next on next.number = \
+             (select min(number) from block where alone = 1 and number > run.number) \
+             where run.alone = 1 order by run.number) \
+             where not exists (select 1 from alert where sent_ms >= from_ms - ?2 and sent_ms <= until_ms + ?1) \
              limit 1",
         )
         .bind(BEFORE_AN_ALERT_MS)
@@ -165,20 +164,7 @@ pub(super) async fn carry_out(
     removal: &Removal,
 ) -> Result<u64, sqlx::Error> {
     match *removal {
-        Removal::Blocks(first, last) => {
-            let gone = sqlx::query("delete from block where number >= ?1 and number < ?2")
-                .bind(first)
-                .bind(last)
-                .execute(&mut *connection)
-                .await?
-                .rows_affected();
-            let ended = sqlx::query("update block set bytes = null where number = ?1 and bytes is not null")
-                .bind(last)
-                .execute(connection)
-                .await?
-                .rows_affected();
-            Ok(gone + ended)
-        }
+        Removal::Blocks(first, last) => blocks(connection, first, last).await,
         Removal::Days(before) => Ok(sqlx::query(
             "delete from day where (series, day) in (select series, day from day where day < ?1 limit ?2)",
         )
@@ -189,6 +175,31 @@ pub(super) async fn carry_out(
         .rows_affected()),
         Removal::Records(before_ms) => records(connection, before_ms).await,
     }
+}
+
+/// Removes blocks, and makes the stretch that is gone one with the stretch before it.
+async fn blocks(
+    connection: &mut SqliteConnection,
+    first: i64,
+    last: i64,
+) -> Result<u64, sqlx::Error> {
+    sqlx::query(
+        "insert into block_gone (last, first, readings, link) select ?2, coalesce(max(before.first), ?1), \
+         coalesce(max(before.readings), 0) + (select sum(readings) from block where number between ?1 and ?2), \
+         (select link from block where number = ?2) \
+         from (select 1) left join block_gone before on before.last = ?1 - 1 \
+         where exists (select 1 from block where number = ?2)",
+    )
+    .bind(first)
+    .bind(last)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query("delete from block_gone where last = ?1 - 1")
+        .bind(first)
+        .execute(&mut *connection)
+        .await?;
+    let gone = sqlx::query("delete from block where number between ?1 and ?2");
+    Ok(gone.bind(first).bind(last).execute(connection).await?.rows_affected())
 }
 
 async fn records(connection: &mut SqliteConnection, before_ms: i64) -> Result<u64, sqlx::Error> {

@@ -3,8 +3,8 @@
 use super::blocks::{self, NewBlock};
 use super::outbox;
 use super::people::{self, Added, NewRecipient};
-use super::turn::{self, Series, Turn};
 use super::retention::{self, Removal};
+use super::turn::{self, Series, Turn};
 use super::{Boot, Error};
 use crate::domain::outbox::Change;
 use crate::domain::recipient::RecipientId;

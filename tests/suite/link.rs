@@ -4,6 +4,7 @@
 use crate::peers::PATIENCE;
 use bytes::Bytes;
 use kengele::app::convert;
+use kengele::archive::{self, ReadingRow, Wanted};
 use kengele::config::Source;
 use kengele::domain::engine::Engine;
 use kengele::domain::frame::{Envelope, Frame, Origin};
@@ -15,7 +16,7 @@ use kengele::domain::time::{ClockQuality, Timestamp, WallClock};
 use kengele::pipeline::{
     Chance, Command, LinkAnswer, LinkCommand, LinkError, LinkStatus, Outlets, Pipeline, Status,
 };
-use kengele::store::{ReadingRow, ReadingsWanted, Store};
+use kengele::store::Store;
 use kengele::supervise::Tasks;
 use kengele::telemetry::{Clock, Telemetry};
 use kengele::wire::sealed::{
@@ -213,14 +214,7 @@ impl Gateway {
     }
 
     async fn readings(&mut self) -> Vec<ReadingRow> {
-        let wanted = ReadingsWanted {
-            node: None,
-            quantity: None,
-            from_ms: None,
-            until_ms: None,
-            last: None,
-        };
-        self.run().store.readings(&wanted).await.unwrap()
+        archive::readings(&self.run().store, &Wanted::default()).await.unwrap().rows
     }
 
     /// Waits until so many frames were refused for that reason.

@@ -10,6 +10,7 @@
 )]
 
 mod air;
+mod archive;
 mod blocks;
 mod channels;
 mod command_line;

@@ -16,7 +16,7 @@ const STORAGE_KEYS: &[Key] = &[
         "seal_every",
         Kind::Span,
         "\"1 h\"",
-        "Readings are sealed into a block after so long at the latest; longer makes fewer, larger blocks.",
+        "Readings are sealed into a block after so long, or after a day where there are fewer than 128 of them.",
     ),
     default("readings_kept", Kind::Span, "\"3650 d\"", "How long readings are kept."),
     default(

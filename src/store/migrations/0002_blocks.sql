@@ -13,7 +13,15 @@ create table block (
     stamp_until_ms integer,
     alone integer not null,         -- 1 stands alone, 0 continues the block before
     link blob not null,             -- 32 bytes
-    bytes blob                      -- null: removed by retention, but for its place in the chain
+    bytes blob not null
+) strict;
+
+-- Stretches of the chain that have been removed, one row each however long they grow.
+create table block_gone (
+    last integer primary key,
+    first integer not null,
+    readings integer not null,
+    link blob not null              -- after the last: what comes next can still be checked
 ) strict;
 
 create index block_alone on block (number) where alone = 1;
