@@ -409,13 +409,11 @@ impl Hands {
         let counters = &self.telemetry.counters;
         let clock = &self.telemetry.clock;
         let wall = clock.wall();
-        let (checked, faults) = self.inspection.answer();
+        let disk = self.disk.answer(status, &self.inspection, counters.readings.get());
         json!({
             "rule_book": status.rule_book,
             "clock": { "unix_ms": wall.unix_ms(clock.now()), "quality": wall.quality.as_str() },
-            "disk": {
-                "works": status.disk_works, "turns_in_memory": status.unsaved_turns, "checked": checked, "faults": faults,
-            },
+            "disk": disk,
             "nodes": status.nodes.iter().map(|(name, place, heard, silent)| json!({
                 "node": name, "place": place, "heard_s_ago": heard.map(|ago| ago.as_secs()), "silent": silent,
             })).collect::<Vec<_>>(),

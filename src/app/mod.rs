@@ -4,6 +4,7 @@ pub mod clock;
 pub mod control;
 mod answer;
 pub mod convert;
+mod disk;
 mod display;
 mod inspection;
 mod lanes;
@@ -25,6 +26,7 @@ use crate::store::Store;
 use crate::supervise::{Stop, Tasks};
 use crate::telemetry::{Clock, Telemetry};
 use anyhow::Context;
+use disk::Disk;
 use display::Display;
 use inspection::Inspection;
 use opening::{Opened, Past};
@@ -91,6 +93,7 @@ pub struct Hands {
     store: Store,
     telemetry: Telemetry,
     inspection: Inspection,
+    disk: Disk,
     health: Arc<BTreeMap<String, watch::Receiver<modem::Health>>>,
     modems: Arc<BTreeMap<String, mpsc::Sender<modem::Request>>>,
     providers: Arc<BTreeMap<String, Arc<HttpSms>>>,
@@ -123,7 +126,7 @@ impl Gateway {
         let lock = lock(data)?;
         let rules = convert::rules_with_keys(loaded)?;
         let opened = opening::open(&data.join(DATABASE), &rules, options).await?;
-        let Opened { store, writer, past } = opened;
+        let Opened { store, writer, reserve, past } = opened;
         let Past { telemetry, gap, engine, people, radio_states, outbox, warnings } = past;
 
         let mut tasks = Tasks::default();
@@ -184,6 +187,7 @@ impl Gateway {
             store: store.clone(),
             telemetry: telemetry.clone(),
             inspection: Inspection::default(),
+            disk: Disk::new(data, reserve),
             health: Arc::new(lanes.health),
             modems: Arc::new(lanes.modems),
             providers: Arc::new(lanes.providers),

@@ -7,7 +7,7 @@ use crate::domain::outbox::{BootId, Stored};
 use crate::domain::recipient::Recipient;
 use crate::domain::time::Timestamp;
 use crate::pipeline::Rules;
-use crate::store::{self, Salvaged, Store, Turn, WarningRow};
+use crate::store::{self, Reserve, ReserveView, Salvaged, Store, Turn, WarningRow};
 use crate::supervise::Tasks;
 use crate::telemetry::{Clock, Telemetry};
 use anyhow::Context;
@@ -20,6 +20,8 @@ pub(super) struct Opened {
     pub store: Store,
     /// The task that writes.
     pub writer: Tasks,
+    /// Room that is held for a full disk.
+    pub reserve: ReserveView,
     pub past: Past,
 }
 
@@ -66,10 +68,12 @@ async fn attempt(
     salvaged: Salvaged,
 ) -> anyhow::Result<Opened> {
     let (store, task) = Store::open(path).await?;
+    let held = Reserve::beside(path);
+    let reserve = held.view();
     let mut writer = Tasks::default();
-    writer.spawn("store", task.run());
+    writer.spawn("store", task.with_reserve(held).run());
     match take_up(&store, rules, options, salvaged).await {
-        Ok(past) => Ok(Opened { store, writer, past }),
+        Ok(past) => Ok(Opened { store, writer, reserve, past }),
         Err(error) => {
             // The file is closed before anybody moves it.
             drop(store);

@@ -7,6 +7,7 @@
 mod outbox;
 mod people;
 mod query;
+mod reserve;
 mod salvage;
 mod turn;
 mod writer;
@@ -14,6 +15,7 @@ mod writer;
 pub use outbox::NewDelivery;
 pub use people::{Added, NewRecipient};
 pub use query::{AlertRow, ReadingRow, ReadingsWanted, WarningRow};
+pub use reserve::{RESERVE_BYTES, Reserve, ReserveState, ReserveView, free_bytes};
 pub use salvage::Salvaged;
 pub use turn::{Kind, Turn, Undecoded};
 pub use writer::Writer;
@@ -84,12 +86,7 @@ impl Error {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         // SQLITE_CORRUPT and SQLITE_NOTADB, <https://sqlite.org/rescode.html>.
-        let damaged = |error: &sqlx::Error| {
-            let code =
-                error.as_database_error().and_then(|e| e.code().map(std::borrow::Cow::into_owned));
-            code.and_then(|code| code.parse::<i32>().ok())
-                .is_some_and(|code| matches!(code & 0xff, 11 | 26))
-        };
+        let damaged = |error: &sqlx::Error| matches!(code(error), Some(11 | 26));
         match self {
             Self::Open { source, .. } | Self::Write(source) | Self::Read(source) => damaged(source),
             Self::Migrate { source: sqlx::migrate::MigrateError::Execute(source), .. } => {
@@ -263,6 +260,12 @@ impl Store {
         self.commands.send(command(reply)).await.map_err(|_| Error::Stopped)?;
         answer.await.map_err(|_| Error::Stopped)?
     }
+}
+
+/// Returns SQLite's primary result code of an error that is SQLite's.
+fn code(error: &sqlx::Error) -> Option<i32> {
+    let code = error.as_database_error()?.code()?.parse::<i32>().ok()?;
+    Some(code & 0xff)
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {

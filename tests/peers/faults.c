@@ -1,5 +1,6 @@
 /* Stands between the program and the C library, to make the disk fail and the calendar jump. The file that
-   KENGELE_TEST_FAULTS names says what is wrong now: "full", "readonly" or "flush" for databases, and "clock N" for a
+   KENGELE_TEST_FAULTS names says what is wrong now: "full", "tight" (full until the reserve beside the database is gone),
+   "readonly" or "flush" for databases, and "clock N" for a
    calendar that is N seconds off. */
 
 #define _GNU_SOURCE
@@ -32,18 +33,35 @@ static int has(const char *fault) {
     return found;
 }
 
-static int is_database(int file) {
-    char link[64], path[4096];
+/* Returns where the name of the database ends in the path of an open file; NULL where it is another file. */
+static char *database(int file, char *path, size_t room) {
+    char link[64];
     snprintf(link, sizeof link, "/proc/self/fd/%d", file);
-    ssize_t length = readlink(link, path, sizeof path - 1);
-    if (length < 0) return 0;
+    ssize_t length = readlink(link, path, room - 1);
+    if (length < 0) return NULL;
     path[length] = 0;
-    return strstr(path, "kengele.db") != NULL;
+    char *name = strstr(path, "kengele.db");
+    return name ? name + strlen("kengele.db") : NULL;
+}
+
+static int is_database(int file) {
+    char path[4096];
+    return database(file, path, sizeof path) != NULL;
+}
+
+static int has_reserve(int file) {
+    char path[4096];
+    char *end = database(file, path, sizeof path - 16);
+    if (!end) return 0;
+    strcpy(end, ".reserve");
+    int before = errno, found = access(path, F_OK) == 0;
+    errno = before;
+    return found;
 }
 
 static int refuses(int file) {
     if (!is_database(file)) return 0;
-    if (has("full")) return ENOSPC;
+    if (has("full") || (has("tight") && has_reserve(file))) return ENOSPC;
     if (has("readonly")) return EROFS;
     return 0;
 }

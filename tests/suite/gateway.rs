@@ -176,6 +176,14 @@ impl Site {
         .await;
     }
 
+    /// Returns what the kernel has counted of the running gateway, by its name in proc(5).
+    pub(crate) fn kernel_count(&self, name: &str) -> u64 {
+        let pid = self.daemon.as_ref().unwrap().id();
+        let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+        let line = io.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        line.unwrap().parse().unwrap()
+    }
+
     /// Kills the gateway as a power cut does.
     pub(crate) fn kill(&mut self) {
         let mut daemon = self.daemon.take().unwrap();

@@ -11,6 +11,7 @@
 
 mod air;
 mod blocks;
+mod card;
 mod channels;
 mod command_line;
 mod config;
