@@ -3,6 +3,8 @@
 pub mod clock;
 pub mod control;
 mod answer;
+mod aside;
+pub mod backup;
 pub mod convert;
 mod disk;
 mod display;
@@ -11,6 +13,7 @@ mod lanes;
 mod nodes;
 mod opening;
 pub mod radio;
+pub mod restore;
 
 use crate::channel::http_sms::HttpSms;
 use crate::channel::modem;
@@ -107,6 +110,8 @@ pub struct Hands {
     /// As it stands since the last reload.
     config: Arc<std::sync::Mutex<Arc<Config>>>,
     nudge: Arc<Notify>,
+    /// Held while the database is copied.
+    copying: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Gateway {
@@ -197,6 +202,7 @@ impl Gateway {
             started: Arc::new(config.clone()),
             config: Arc::new(std::sync::Mutex::new(Arc::new(config.clone()))),
             nudge,
+            copying: Arc::default(),
         };
         let display = Display::new(listener, telemetry.clock.clone(), &warnings);
         tasks.spawn("display", display.run(shown_in));

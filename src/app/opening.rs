@@ -1,18 +1,21 @@
 //! Opening the database at a start: the run goes on where the last one ended. One that is damaged is put aside, whole, and
 //! what no warning can do without is carried over into a fresh one: the next flood does not wait.
 
-use super::{Options, clock, convert};
+use super::restore::WARNINGS_PASSED;
+use super::{Options, aside, clock, convert};
 use crate::domain::engine::Engine;
 use crate::domain::outbox::{BootId, Stored};
 use crate::domain::recipient::Recipient;
 use crate::domain::time::Timestamp;
+use crate::domain::warning::WarningId;
 use crate::pipeline::Rules;
+use crate::pipeline::rollback::{self, Age};
 use crate::store::{self, Reserve, ReserveView, Salvaged, Store, Turn, WarningRow};
 use crate::supervise::Tasks;
 use crate::telemetry::{Clock, Telemetry};
 use anyhow::Context;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// An open database, and what the last run left in it.
@@ -38,15 +41,19 @@ pub(super) struct Past {
 
 /// Opens the database and reads all that a run goes on from. One that is damaged anywhere in that is put aside.
 pub(super) async fn open(path: &Path, rules: &Rules, options: &Options) -> anyhow::Result<Opened> {
+    if aside::finish(path).context("a restore that was cut off cannot be finished")? {
+        tracing::warn!("a restore that was cut off is finished");
+    }
     match attempt(path, rules, options, Salvaged::default()).await {
         Err(error) if path.exists() && is_damage(&error) => {
-            let aside = put_aside(path).context("cannot put the damaged database aside")?;
+            let aside = aside::put_aside(path, "damaged")
+                .context("cannot put the damaged database aside")?;
             tracing::error!(
                 error = %format!("{error:#}"),
                 aside = %aside.display(),
                 "the database is damaged: it is put aside and a fresh one is begun"
             );
-            let salvaged = Salvaged::read(&aside).await;
+            let salvaged = taken_forward(Salvaged::read(&aside).await);
             if salvaged.recipients.is_empty() {
                 tracing::error!("no recipient could be saved: they must be imported again");
             }
@@ -59,6 +66,14 @@ pub(super) async fn open(path: &Path, rules: &Rules, options: &Options) -> anyho
         }
         opened => opened,
     }
+}
+
+/// Passes over what may have been used since: the newest of a damaged file is what cannot be read of it.
+fn taken_forward(salvaged: Salvaged) -> Salvaged {
+    let lost = |_: &str| rollback::FRAMES_PASSED_AFTER_DAMAGE;
+    let radio = rollback::passed_over(&salvaged.radio, lost, Age::Short);
+    let warning_last = WarningId(salvaged.warning_last.0.saturating_add(WARNINGS_PASSED));
+    Salvaged { radio, warning_last, ..salvaged }
 }
 
 async fn attempt(
@@ -104,7 +119,14 @@ async fn take_up(
         let radio = salvaged.radio.into_iter().collect();
         store.commit(Turn { at: now, radio, ..Turn::default() }).await?;
     }
-    let engine = bring_back(store, rules, now).await?;
+    let mut engine = bring_back(store, rules, now).await?;
+    let taken = store.last_warning().await?.max(salvaged.warning_last);
+    if engine.last_warning() < taken {
+        engine.number_above(taken);
+        // A later start goes on from this state: it is on record before anything is raised.
+        let (at, snapshot) = (engine.now(), Some(engine.save()));
+        store.commit(Turn { at, snapshot, ..Turn::default() }).await?;
+    }
     Ok(Past {
         telemetry: Telemetry::new(Clock::new(now, wall, options.speed)),
         gap,
@@ -122,30 +144,15 @@ fn is_damage(error: &anyhow::Error) -> bool {
         .any(|cause| cause.downcast_ref::<store::Error>().is_some_and(store::Error::is_damage))
 }
 
-/// Renames the database and what belongs to it. Returns its new place.
-fn put_aside(path: &Path) -> std::io::Result<PathBuf> {
-    let aside = path.with_extension(format!("damaged-{}", clock::Clocks::read().unix_ms));
-    for tail in ["", "-wal", "-shm"] {
-        let with_tail = |path: &Path| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(tail);
-            PathBuf::from(name)
-        };
-        let from = with_tail(path);
-        if from.exists() {
-            std::fs::rename(&from, with_tail(&aside))?;
-        }
-    }
-    Ok(aside)
-}
-
 /// Brings the engine to where the last run ended: under the rule book that was in force then.
 async fn bring_back(store: &Store, rules: &Rules, now: Timestamp) -> anyhow::Result<Engine> {
+    let (begins_behind, begins) = store.engine_begins().await?;
     let snapshot = store.snapshot().await?;
-    let Some(snapshot) = snapshot else {
+    let Some(snapshot) = snapshot.filter(|snapshot| snapshot.turn > begins_behind) else {
         store.declare(Arc::clone(&rules.book), rules.sources.clone()).await?;
-        let mut engine = Engine::new(&rules.book, now);
-        let replayed = store.replay(&mut engine, 0).await?;
+        // It lives through all from its own beginning: what it heard then was not heard now.
+        let mut engine = Engine::new(&rules.book, begins.unwrap_or(now));
+        let replayed = store.replay(&mut engine, begins_behind).await?;
         if replayed > 0 {
             tracing::info!(replayed, "the engine was brought back without a snapshot");
         }

@@ -4,18 +4,22 @@
 //! waits for it when it begins a transaction goes into that transaction, so that one flush to the card serves many.
 //! Reading goes over connections of its own and never waits for the writer.
 
+mod copy;
 mod outbox;
 mod people;
 mod query;
 mod reserve;
+mod restore;
 mod salvage;
 mod turn;
 mod writer;
 
+pub use copy::{Counts, Seen, copy};
 pub use outbox::NewDelivery;
 pub use people::{Added, NewRecipient};
 pub use query::{AlertRow, ReadingRow, ReadingsWanted, WarningRow};
 pub use reserve::{RESERVE_BYTES, Reserve, ReserveState, ReserveView, free_bytes};
+pub use restore::{Forward, RunOnRecord, take_forward};
 pub use salvage::Salvaged;
 pub use turn::{Kind, Turn, Undecoded};
 pub use writer::Writer;
@@ -25,6 +29,7 @@ use crate::domain::recipient::{Recipient, RecipientId};
 use crate::domain::rule::RuleBook;
 use crate::domain::time::{Timestamp, WallClock};
 use sqlx::SqlitePool;
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,6 +39,8 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use writer::Command;
 
+/// The tables, and how those of earlier versions become them.
+static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations");
 /// Commands that may wait for the writer.
 const COMMANDS_MAX: usize = 256;
 /// Connections that only read.
@@ -114,6 +121,8 @@ pub struct LastRun {
     pub line_minus_uptime_ms: i64,
     /// The last moment on the time line that is on record.
     pub until: Timestamp,
+    /// Until when its engine has lived: before `until` after a restore, which moves the time line and decides nothing.
+    pub lived: Timestamp,
     /// Where the time line stood on the calendar.
     pub wall: WallClock,
 }
@@ -152,7 +161,7 @@ impl Store {
         let opening = |source| Error::Open { path: path.to_path_buf(), source };
         let options = options(path);
         let mut connection = writer::connect(&options).await.map_err(opening)?;
-        sqlx::migrate!("src/store/migrations")
+        MIGRATIONS
             .run(&mut connection)
             .await
             .map_err(|source| Error::Migrate { path: path.to_path_buf(), source })?;

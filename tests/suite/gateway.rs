@@ -401,6 +401,18 @@ async fn what_is_shown_of_a_warning_outlives_a_restart_and_says_when_it_has_run_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_warning_holds_no_longer_because_power_failed_before_the_first_snapshot() {
+    let mut site = Site::new().await;
+    site.start_at(60.0).await;
+    assert!(flood(&site));
+    let valid_s = |site: &Site| site.ask(&["status"])["warnings"][0]["valid_s"].as_u64().unwrap();
+    wait_for("some time passes", || valid_s(&site) < 21_000).await;
+    site.kill();
+    site.start().await;
+    assert!(valid_s(&site) < 21_000, "{}", valid_s(&site));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_the_database_cannot_be_written_danger_is_told_and_nothing_is_acknowledged() {
     let mut site = Site::new().await;
     site.start().await;
