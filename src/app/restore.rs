@@ -155,7 +155,7 @@ async fn plan(
     });
     let run = run.max(present.as_ref().map_or(0, |present| present.run));
     let run = if knows_all { run + 1 } else { run.saturating_add(RUNS_PASSED) };
-    let radio = radio(copy, present.as_ref(), rules, age, boot.at)?;
+    let radio = radio(copy, present.as_ref(), rules, age, boot.at);
     let mut notes = radio.notes;
     if copy.counts.recipients == 0 {
         notes.push("it has no recipients: nobody is told before they are imported".to_owned());
@@ -220,14 +220,14 @@ fn radio(
     rules: Option<&Rules>,
     age: Age,
     now: Timestamp,
-) -> anyhow::Result<Radio> {
+) -> Radio {
     let mut notes = Vec::new();
     let unclear: Vec<&String> = unclear(&copy.radio).collect();
     if !unclear.is_empty() {
         notes.push(format!("states of radio nodes are not understood: {unclear:?}"));
     }
     if let Some(present) = present.filter(|present| present.knows_all()) {
-        return Ok(Radio { rows: present.radio.clone(), rekeyed: Vec::new(), notes });
+        return Radio { rows: present.radio.clone(), rekeyed: Vec::new(), notes };
     }
     let frames = rollback::frames_since_backup(rules.and_then(|rules| rules.lorawan.as_ref()));
     let mut rows = rollback::passed_over(&copy.radio, frames, age);
@@ -256,7 +256,7 @@ fn radio(
         ),
         None => {}
     }
-    Ok(Radio { rows, rekeyed, notes })
+    Radio { rows, rekeyed, notes }
 }
 
 /// Says what a person has to know about radio nodes after their states went back.

@@ -134,9 +134,8 @@ pub fn joined(backup: &Rows, present: &Rows) -> (Rows, Vec<String>) {
     let (mut rows, mut left_out) = (present.clone(), Vec::new());
     for (name, row) in backup {
         match (of(name), present.get(name)) {
-            (Of::Network, Some(_)) if foreign => {}
+            (Of::Network | Of::Link, Some(_)) if foreign => {}
             (Of::Link, None) if foreign => left_out.push(name.clone()),
-            (Of::Link, Some(_)) if foreign => {}
             (_, None) => {
                 rows.insert(name.clone(), row.clone());
             }

@@ -20,7 +20,7 @@ const FREE_BYTES_MIN: u64 = 4 * RESERVE_BYTES;
 /// How often it is looked whether there is room for it again.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 /// Bytes that are written at once where the file system cannot set room aside.
-const PIECE: [u8; 64 << 10] = [0; 64 << 10];
+static PIECE: [u8; 64 << 10] = [0; 64 << 10];
 
 /// How it stands with the reserve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

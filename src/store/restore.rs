@@ -7,6 +7,7 @@ use crate::domain::warning::WarningId;
 use sqlx::sqlite::SqliteJournalMode;
 use sqlx::{Connection, SqliteConnection};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The last run on record, as what it is known again by.
@@ -180,7 +181,7 @@ fn read_only_uri(path: &Path) -> String {
         if byte.is_ascii_alphanumeric() || b"/._-".contains(&byte) {
             uri.push(char::from(byte));
         } else {
-            uri.push_str(&format!("%{byte:02x}"));
+            write!(uri, "%{byte:02x}").expect("a String takes all that is written");
         }
     }
     uri + "?mode=ro"

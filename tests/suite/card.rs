@@ -1,6 +1,6 @@
 //! The card in the gateway: full, worn, copied while it is used, and put back into another one.
 
-use crate::gateway::{AMINA, Site, flood, level};
+use crate::gateway::{AMINA, Site, flood, level, other_gauge};
 use crate::peers::{program, wait_for};
 use serde_json::Value;
 use std::fs;
@@ -105,8 +105,8 @@ async fn a_backup_is_made_while_readings_go_on_and_holds_what_was_acknowledged_b
     assert_eq!(count("select count(*) from warning"), 1);
     assert_eq!(sql(Path::new(&file), "pragma integrity_check"), "ok");
     assert_eq!(sql(Path::new(&file), "pragma journal_mode"), "delete", "it needs no other file");
-    let mode = fs::metadata(&file).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600, "it holds telephone numbers");
+    let rights = fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(rights & 0o777, 0o600, "it holds telephone numbers");
     assert!(!Path::new(&site.file("copy.db.part")).exists());
     assert!(made["notes"].to_string().contains("same disk"), "{made}");
 
@@ -163,12 +163,8 @@ async fn a_backup_says_what_stands_in_its_way_and_leaves_nothing_behind() {
 /// A rise that both gauges see, later than [`flood`].
 fn flood_at(site: &Site, minute: i64) -> bool {
     let rise: String = (0..10).map(|i| level(minute + i64::from(i) * 5, 80 + i * 40)).collect();
-    let other: String = (0..10)
-        .map(|i| {
-            format!("[{{\"n\":\"level\",\"u\":\"m\",\"v\":{:.2}}}]\n", 0.8 + f64::from(i) * 0.4)
-        })
-        .collect();
-    site.mosquitto("field/mto-juu/up", &rise, 20) && site.mosquitto("senml/mto-kati", &other, 20)
+    site.mosquitto("field/mto-juu/up", &rise, 20)
+        && site.mosquitto("senml/mto-kati", &other_gauge(), 20)
 }
 
 /// A village that was warned of a flood and has a backup of that; its gateway is stopped.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::domain::rule::NodeIndex;
-use crate::domain::siren::{Command as SirenCommand, Confirms, Exercises, Settings};
+use crate::domain::siren::{Command as SirenCommand, Confirms, Desired, Exercises, Settings};
 use crate::domain::warning::Level;
 use crate::wire::sealed::{
     Direction, Field, Kind, Listens, Now, Provisioning, Schema, Sealed, Session, Told, parse,
@@ -258,7 +258,6 @@ fn a_siren_does_not_sound_for_what_is_old_and_is_owed_its_silence() {
         siren.advance(at(2000));
         siren.owed(at(2000)).map(|owed| owed.order)
     };
-    use crate::domain::siren::Desired;
     assert_eq!(restored(&siren, Age::Short), Some(Desired::On));
     assert_eq!(restored(&siren, Age::Long), None, "it was never told to sound");
     let version = siren.owed(at(1000)).unwrap().version;
