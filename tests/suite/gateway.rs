@@ -407,6 +407,7 @@ async fn a_warning_holds_no_longer_because_power_failed_before_the_first_snapsho
     assert!(flood(&site));
     let valid_s = |site: &Site| site.ask(&["status"])["warnings"][0]["valid_s"].as_u64().unwrap();
     wait_for("some time passes", || valid_s(&site) < 21_000).await;
+    assert!(site.mosquitto("field/mto-juu/up", &level(50, 440), 20), "the last that is on record");
     site.kill();
     site.start().await;
     assert!(valid_s(&site) < 21_000, "{}", valid_s(&site));
