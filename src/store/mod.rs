@@ -47,8 +47,9 @@ const COMMANDS_MAX: usize = 256;
 const READERS_MAX: u32 = 3;
 /// The WAL is copied back after so many pages, so that it stays small on a card.
 const CHECKPOINT_PAGES: &str = "400";
-/// The WAL file is cut back to this after a checkpoint, bytes.
-const WAL_KEPT_BYTES: &str = "1048576";
+/// The WAL file is cut back to this after a checkpoint, bytes: not below what it grows to until the next one (400 pages are
+/// 1.65 MB), so that it is written over, and takes no new blocks, whose places would have to be written down, too.
+const WAL_KEPT_BYTES: &str = "2097152";
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, Error)]
