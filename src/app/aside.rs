@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// What is behind the name of a database that is ready to take its place.
 const READY: &str = ".restored";
+/// What is behind the names of those that are not ready yet: of a copy, and of what is saved from a damaged one.
+pub(super) const UNREADY: [&str; 2] = [".restoring", ".fresh"];
 
 /// Returns the name under which a database waits to take the place of `database`.
 pub(super) fn ready(database: &Path) -> PathBuf {
@@ -16,7 +18,7 @@ pub(super) fn ready(database: &Path) -> PathBuf {
 }
 
 /// Renames the database and what belongs to it; `word` says why. Returns its new place.
-pub(super) fn put_aside(database: &Path, word: &str) -> io::Result<PathBuf> {
+fn put_aside(database: &Path, word: &str) -> io::Result<PathBuf> {
     let aside = database.with_extension(format!("{word}-{}", Clocks::read().unix_ms));
     for tail in ["", "-wal", "-shm"] {
         let from = with_tail(database, tail);
@@ -28,21 +30,32 @@ pub(super) fn put_aside(database: &Path, word: &str) -> io::Result<PathBuf> {
     Ok(aside)
 }
 
-/// Puts the database that waits into the place of `database`. Returns where that is now, if there was one.
-pub(super) fn replace(database: &Path) -> io::Result<Option<PathBuf>> {
-    let aside = if database.exists() { Some(put_aside(database, "replaced")?) } else { None };
+/// Puts the database that waits into the place of `database`, which is put aside; `word` says why. Returns where that is
+/// now, if there was one.
+pub(super) fn replace(database: &Path, word: &str) -> io::Result<Option<PathBuf>> {
+    let aside = if database.exists() { Some(put_aside(database, word)?) } else { None };
     finish(database)?;
     Ok(aside)
 }
 
 /// Finishes, or takes back, a replacement that a power cut interrupted. Returns whether a database has come into its place.
 pub(super) fn finish(database: &Path) -> io::Result<bool> {
+    for tail in
+        UNREADY.iter().flat_map(|of| ["", "-journal", "-wal", "-shm"].map(|t| format!("{of}{t}")))
+    {
+        match fs::remove_file(with_tail(database, &tail)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
     let ready = ready(database);
     if !ready.exists() {
         return Ok(false);
     }
     if database.exists() {
-        tracing::warn!("a restore was cut off before it changed anything: say it again");
+        tracing::warn!(
+            "a database that was to take this one's place is dropped: it was cut off before it did"
+        );
         fs::remove_file(&ready)?;
         return Ok(false);
     }
@@ -76,6 +89,7 @@ mod tests {
                 fs::write(with_tail(&database, tail), "old").unwrap();
             }
             fs::write(ready(&database), "new").unwrap();
+            fs::write(with_tail(&database, ".fresh-wal"), "of no use").unwrap();
             let aside = folder.path().join("kengele.replaced-1");
             for tail in ["", "-wal", "-shm"].iter().take(moved) {
                 fs::rename(with_tail(&database, tail), with_tail(&aside, tail)).unwrap();
@@ -84,6 +98,7 @@ mod tests {
             let stands = fs::read_to_string(&database).unwrap();
             assert_eq!(stands, if moved > 0 { "new" } else { "old" });
             assert!(!ready(&database).exists());
+            assert!(!with_tail(&database, ".fresh-wal").exists());
             if moved > 0 {
                 assert!(!with_tail(&database, "-wal").exists(), "{:?}", names(folder.path()));
                 let old = names(folder.path()).into_iter().filter(|n| n.contains("replaced"));

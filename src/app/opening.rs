@@ -1,7 +1,8 @@
 //! Opening the database at a start: the run goes on where the last one ended. One that is damaged is put aside, whole, and
 //! what no warning can do without is carried over into a fresh one: the next flood does not wait.
 
-use super::restore::WARNINGS_PASSED;
+use super::backup::{Part, settle, with_tail};
+use super::restore::{RUNS_PASSED, WARNINGS_PASSED};
 use super::{Options, aside, clock, convert};
 use crate::domain::engine::Engine;
 use crate::domain::outbox::{BootId, Stored};
@@ -10,12 +11,12 @@ use crate::domain::time::Timestamp;
 use crate::domain::warning::WarningId;
 use crate::pipeline::Rules;
 use crate::pipeline::rollback::{self, Age};
-use crate::store::{self, Reserve, ReserveView, Salvaged, Store, Turn, WarningRow};
+use crate::store::{self, Forward, Reserve, ReserveView, Salvaged, Store, Turn, WarningRow};
 use crate::supervise::Tasks;
 use crate::telemetry::{Clock, Telemetry};
 use anyhow::Context;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// An open database, and what the last run left in it.
@@ -44,50 +45,68 @@ pub(super) async fn open(path: &Path, rules: &Rules, options: &Options) -> anyho
     if aside::finish(path).context("a restore that was cut off cannot be finished")? {
         tracing::warn!("a restore that was cut off is finished");
     }
-    match attempt(path, rules, options, Salvaged::default()).await {
+    match attempt(path, rules, options).await {
         Err(error) if path.exists() && is_damage(&error) => {
-            let aside = aside::put_aside(path, "damaged")
-                .context("cannot put the damaged database aside")?;
+            let salvaged = Salvaged::read(path).await;
+            let (recipients, radio) = (salvaged.recipients.len(), salvaged.radio.len());
+            let aside = begin_fresh(path, salvaged)
+                .await
+                .context("the database is damaged, and no fresh one can be begun")?;
             tracing::error!(
                 error = %format!("{error:#}"),
-                aside = %aside.display(),
+                aside = aside.map(|aside| aside.display().to_string()),
                 "the database is damaged: it is put aside and a fresh one is begun"
             );
-            let salvaged = taken_forward(Salvaged::read(&aside).await);
-            if salvaged.recipients.is_empty() {
+            if recipients == 0 {
                 tracing::error!("no recipient could be saved: they must be imported again");
             }
             tracing::warn!(
-                recipients = salvaged.recipients.len(),
-                radio_nodes = salvaged.radio.len(),
+                recipients,
+                radio_nodes = radio,
                 "carried over from the damaged database; what is open is found anew, and told again"
             );
-            attempt(path, rules, options, salvaged).await
+            attempt(path, rules, options).await
         }
         opened => opened,
     }
 }
 
-/// Passes over what may have been used since: the newest of a damaged file is what cannot be read of it.
-fn taken_forward(salvaged: Salvaged) -> Salvaged {
+/// Makes a database of what could be read of a damaged one, and lets it take the place of that: it is whole before it does, so
+/// that no power cut leaves one in which nobody is to be told. Passes over what may have been used since: the
+/// newest of a damaged file is what cannot be read of it. Returns where the damaged one is now.
+async fn begin_fresh(path: &Path, salvaged: Salvaged) -> anyhow::Result<Option<PathBuf>> {
+    let [_, unready] = aside::UNREADY;
+    let part = Part::create(with_tail(path, unready))?;
+    let (store, task) = Store::open(part.path()).await?;
+    let mut writer = Tasks::default();
+    writer.spawn("store", task.run());
+    let put = store.put_recipients(salvaged.recipients).await;
+    drop(store);
+    writer.next_ended().await;
+    put?;
+    let (boot, _) = clock::go_on(salvaged.last_run.as_ref(), &clock::Clocks::read());
     let lost = |_: &str| rollback::FRAMES_PASSED_AFTER_DAMAGE;
-    let radio = rollback::passed_over(&salvaged.radio, lost, Age::Short);
-    let warning_last = WarningId(salvaged.warning_last.0.saturating_add(WARNINGS_PASSED));
-    Salvaged { radio, warning_last, ..salvaged }
+    let forward = Forward {
+        boot,
+        run: RUNS_PASSED,
+        warning_last: WarningId(salvaged.warning_last.0.saturating_add(WARNINGS_PASSED)),
+        radio: rollback::passed_over(&salvaged.radio, lost, Age::Short),
+        begins_anew: true,
+        newer: None,
+    };
+    store::take_forward(part.path(), &forward).await?;
+    settle(part.path()).await?;
+    part.keep_as(&aside::ready(path))?;
+    Ok(aside::replace(path, "damaged")?)
 }
 
-async fn attempt(
-    path: &Path,
-    rules: &Rules,
-    options: &Options,
-    salvaged: Salvaged,
-) -> anyhow::Result<Opened> {
+async fn attempt(path: &Path, rules: &Rules, options: &Options) -> anyhow::Result<Opened> {
     let (store, task) = Store::open(path).await?;
     let held = Reserve::beside(path);
     let reserve = held.view();
     let mut writer = Tasks::default();
     writer.spawn("store", task.with_reserve(held).run());
-    match take_up(&store, rules, options, salvaged).await {
+    match take_up(&store, rules, options).await {
         Ok(past) => Ok(Opened { store, writer, reserve, past }),
         Err(error) => {
             // The file is closed before anybody moves it.
@@ -99,28 +118,16 @@ async fn attempt(
 }
 
 /// Begins a run on record, sets its clock going, and reads what the last one left.
-async fn take_up(
-    store: &Store,
-    rules: &Rules,
-    options: &Options,
-    salvaged: Salvaged,
-) -> anyhow::Result<Past> {
-    let last = store.last_run().await?.or(salvaged.last_run);
+async fn take_up(store: &Store, rules: &Rules, options: &Options) -> anyhow::Result<Past> {
+    let last = store.last_run().await?;
     let (mut boot, gap) = clock::go_on(last.as_ref(), &clock::Clocks::read());
     if let Some(wall) = options.wall {
         boot.wall = wall;
     }
     let (now, wall) = (boot.at, boot.wall);
     store.begin(boot).await?;
-    if !salvaged.recipients.is_empty() {
-        store.put_recipients(salvaged.recipients).await?;
-    }
-    if !salvaged.radio.is_empty() {
-        let radio = salvaged.radio.into_iter().collect();
-        store.commit(Turn { at: now, radio, ..Turn::default() }).await?;
-    }
     let mut engine = bring_back(store, rules, now).await?;
-    let taken = store.last_warning().await?.max(salvaged.warning_last);
+    let taken = store.last_warning().await?;
     if engine.last_warning() < taken {
         engine.number_above(taken);
         // A later start goes on from this state: it is on record before anything is raised.

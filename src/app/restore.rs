@@ -22,7 +22,7 @@ use std::time::Duration;
 /// over, because people, sirens and a hub know them.
 pub(super) const WARNINGS_PASSED: u64 = 10_000;
 /// Runs that may have been since a backup: one every two seconds (`RestartSec` of the service) for 24 days.
-const RUNS_PASSED: i64 = 1 << 20;
+pub(super) const RUNS_PASSED: i64 = 1 << 20;
 /// What was open longer ago says nothing about now: an alert is issued anew more often, where anybody hears the river.
 const MEMORY_HOLDS: Duration = Duration::from_hours(1);
 /// At so many frames a day to one node, those that are passed over are used up.
@@ -104,7 +104,8 @@ pub async fn restore(config: &Path, places: &Places, file: &Path) -> anyhow::Res
     let database = places.data.join(DATABASE);
     aside::finish(&database)?;
     check_room(&places.data, size(file))?;
-    let part = Part::create(with_tail(&database, ".restoring"))
+    let [unready, _] = aside::UNREADY;
+    let part = Part::create(with_tail(&database, unready))
         .with_context(|| format!("cannot write into {}", places.data.display()))?;
     copy_file(file, part.path()).await?;
     settle(part.path()).await?;
@@ -120,7 +121,7 @@ pub async fn restore(config: &Path, places: &Places, file: &Path) -> anyhow::Res
     verify(part.path()).await.context("the copy did not become a database")?;
     give_to_owner_of(&places.data, part.path())?;
     part.keep_as(&aside::ready(&database))?;
-    let replaced = aside::replace(&database)?;
+    let replaced = aside::replace(&database, "replaced")?;
     if let Some(said) = said.as_object_mut() {
         said.insert("replaced".to_owned(), json!(replaced.map(|path| path.display().to_string())));
     }

@@ -330,3 +330,26 @@ async fn what_is_no_whole_backup_is_not_put_back_and_changes_nothing() {
     site.kengele(&["restore", &file]);
     assert_eq!(site.kengele(&["people", "export"]), people);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_is_killed_at_any_moment_leaves_a_village_that_is_told() {
+    let (mut site, file) = warned().await;
+    let people = site.kengele(&["people", "export"]);
+    site.stop().await;
+    let data = site.database().parent().unwrap().to_path_buf();
+    let has = |word: &str| {
+        let names = fs::read_dir(&data).unwrap();
+        names.flatten().any(|entry| entry.file_name().to_string_lossy().contains(word))
+    };
+    for moment in ["kengele.db.restoring", "kengele.db.restored", "kengele.replaced"] {
+        let mut restoring = site.command().args(["restore", &file]).spawn().unwrap();
+        while !has(moment) && restoring.try_wait().unwrap().is_none() {}
+        // It may have ended in this very moment.
+        let _killed = restoring.kill().is_ok();
+        restoring.wait().unwrap();
+        site.start().await;
+        assert_eq!(site.kengele(&["people", "export"]), people, "{moment}");
+        assert!(!has(".restor"), "{moment}");
+        site.stop().await;
+    }
+}
