@@ -145,8 +145,19 @@ async fn learn_fates(connection: &mut SqliteConnection) -> Result<(), sqlx::Erro
 }
 
 /// Doubts what was open when the copy was made: the gateway lived on, so that a text which waited has probably left. What
-/// may have left is treated as after a power cut in the middle of it: danger goes once more, marked, while it holds.
+/// may have left is treated as after a power cut in the middle of it: danger goes once more, marked, while it holds. Where
+/// the warnings have run out, so have the texts about them.
 async fn doubt(connection: &mut SqliteConnection, forward: &Forward) -> Result<(), sqlx::Error> {
+    if forward.begins_anew {
+        sqlx::query(
+            "update delivery set ended_ms = ?1, last_error = coalesce(last_error, 'the backup was too old'), state = iif(exists \
+             (select 1 from attempt where attempt.delivery = delivery.id and outcome in ('open', 'unknown')), 'unknown', 'expired') \
+             where ended_ms is null and subject = 'alert' and state in ('queued', 'writing', 'unknown')",
+        )
+        .bind(forward.boot.at.as_millis())
+        .execute(&mut *connection)
+        .await?;
+    }
     sqlx::query(
         "insert into attempt (id, delivery, channel, boot, started_ms, segments, outcome, segment_references) \
          select (select coalesce(max(id), 0) from attempt) + row_number() over (order by id), id, \

@@ -261,14 +261,30 @@ async fn after_the_death_of_a_card_danger_that_waited_goes_once_more_and_nothing
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_backup_of_which_nobody_knows_the_age_nothing_leaves_and_no_number_comes_again() {
+    // Another computer, whose clock nobody has set by a network.
+    let said = nothing_leaves_of("update boot set kernel = 'another'").await;
+    assert!(said["notes"].to_string().contains("nothing says how old"), "{said}");
+    assert_eq!(said["age_s"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_backup_of_two_hours_ago_nothing_leaves_although_its_alert_would_still_hold() {
+    let said = nothing_leaves_of("update boot set uptime_ms = uptime_ms - 7200000").await;
+    let notes = said["notes"].to_string();
+    assert!(notes.contains("has run out") && !notes.contains("nothing says"), "{said}");
+    assert_eq!(said["age_s"].as_u64().unwrap() / 600, 12, "two hours, and what the test took");
+}
+
+/// Restores a backup that was changed so, in which danger waits to be told. Returns what the restore said.
+async fn nothing_leaves_of(change: &str) -> Value {
     let (mut site, file) = warned().await;
     site.stop().await;
     let_wait(&file);
-    // Another computer, whose clock nobody has set by a network.
-    sql(Path::new(&file), "update boot set kernel = 'another'");
+    sql(Path::new(&file), change);
     fs::remove_file(site.database()).unwrap();
     let said = site.ask(&["restore", &file]);
-    assert!(said["notes"].to_string().contains("nothing says how old"), "{said}");
+    let ended = "select count(*) from delivery where body like 'HATARI%' and ended_ms is null";
+    assert_eq!(sql(&site.database(), ended), "0");
     site.start().await;
     site.kengele(&["send-test", AMINA, "Mwisho", "--channel", "sim"]);
     wait_for("a text comes behind whatever waited", || told(&site, "Mwisho") == 1).await;
@@ -289,6 +305,7 @@ async fn of_a_backup_of_which_nobody_knows_the_age_nothing_leaves_and_no_number_
     assert_eq!(number(&site), said["next_warning"]);
     wait_for("Amina reads of the new danger", || told(&site, "HATARI") == 2).await;
     site.stop().await;
+    said
 }
 
 #[tokio::test(flavor = "multi_thread")]
