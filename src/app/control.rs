@@ -610,13 +610,8 @@ pub async fn answer_from_store(store: &Store, question: Question) -> anyhow::Res
                 })
                 .transpose()?;
             let wanted = ReadingsWanted { node, quantity, from_ms, until_ms, last };
-            Ok(store
-                .readings(&wanted)
-                .await?
-                .iter()
-                .map(answer::reading)
-                .collect::<Vec<_>>()
-                .into())
+            let readings = store.readings(&wanted).await?;
+            Ok(readings.iter().map(answer::reading).collect::<Vec<_>>().into())
         }
         Question::People => {
             let people = store.recipients().await?;
