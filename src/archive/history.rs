@@ -180,12 +180,11 @@ impl Blocks {
     async fn read(&mut self, number: i64) -> Result<Option<(i64, Vec<ReadingRow>)>, Error> {
         let Some(beginning) = self.look.beginning(number).await? else { return Ok(None) };
         let known = self.known.take().filter(|(at, _)| (beginning..number).contains(at));
-        let (mut at, mut stream) = match known {
-            Some(known) => known,
-            None => {
-                let link = self.look.link_after(beginning - 1).await?;
-                (beginning - 1, Stream::after(link.map_or(Link::START, Link)))
-            }
+        let (mut at, mut stream) = if let Some(known) = known {
+            known
+        } else {
+            let link = self.look.link_after(beginning - 1).await?;
+            (beginning - 1, Stream::after(link.map_or(Link::START, Link)))
         };
         while let Some(block) = self.look.block(at + 1).await? {
             let readings = open(&mut stream, &block, at + 1);
@@ -195,7 +194,7 @@ impl Blocks {
             match readings {
                 Some(readings) if at == number => {
                     self.known = Some((at, stream));
-                    let rows = readings.into_iter().map(|r| sealed_row(r, block.clock)).collect();
+                    let rows = readings.iter().map(|r| sealed_row(r, block.clock)).collect();
                     return Ok(Some((block.head.sequence.1, rows)));
                 }
                 Some(_) => {}
@@ -217,7 +216,7 @@ fn open(stream: &mut Stream, block: &Block, number: i64) -> Option<Vec<Reading>>
     (block.head.number == number && stream.link().0 == block.head.link).then_some(readings)
 }
 
-fn sealed_row(reading: Reading, clock: WallClock) -> ReadingRow {
+fn sealed_row(reading: &Reading, clock: WallClock) -> ReadingRow {
     let (unix_ms, clock) = when(reading.at, reading.stamp, clock);
     ReadingRow {
         number: reading.sequence.cast_signed(),

@@ -72,14 +72,7 @@ pub(crate) fn status(config: &Path, style: Style) -> Result<(), Failure> {
             &style.paint("1;31", "THE DISK FAILS: going on from memory, nothing is acknowledged"),
         );
     }
-    for fault in rows(status.get("disk").unwrap_or(&Value::Null), "faults") {
-        print::line(
-            &style.paint(
-                "1;31",
-                &format!("THE DATABASE IS DAMAGED: {}", fault.as_str().unwrap_or("")),
-            ),
-        );
-    }
+    disk(status.get("disk").unwrap_or(&Value::Null), style);
     let open: Vec<&Value> = rows(&status, "warnings").collect();
     print::line(&if open.is_empty() {
         "no open warnings".to_owned()
@@ -149,6 +142,24 @@ pub(crate) fn status(config: &Path, style: Style) -> Result<(), Failure> {
     undecoded(&status);
     heard_but_not_declared(&status);
     Ok(())
+}
+
+/// Shows what is wrong with the disk, and what it is asked to bear.
+fn disk(disk: &Value, style: Style) {
+    for fault in rows(disk, "faults") {
+        let words = format!("THE DATABASE IS DAMAGED: {}", fault.as_str().unwrap_or(""));
+        print::line(&style.paint("1;31", &words));
+    }
+    if text(disk, "reserve") == "given up" {
+        let words = "THE DISK WAS FULL: its reserve is used up; make room";
+        print::line(&style.paint("1;31", words));
+    }
+    let bytes = |key: &str| disk.get(key).and_then(Value::as_u64).map(print::bytes);
+    if let (Some(free), Some(written)) = (bytes("free_bytes"), bytes("written_bytes")) {
+        let each = bytes("written_bytes_per_reading");
+        let each = each.map_or_else(String::new, |each| format!(", {each} a reading"));
+        print::line(&format!("disk: {free} free, {written} written since the start{each}"));
+    }
 }
 
 /// Shows what the radio heard and refused, where there is one.

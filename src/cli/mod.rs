@@ -1,6 +1,7 @@
 //! What can be asked of `kengele` on the command line.
 
 mod ask;
+mod backup;
 mod battery;
 mod daemon;
 mod decode;
@@ -117,6 +118,21 @@ enum Command {
     },
     /// Ask every modem's SIM and every provider's account for its balance
     Balance,
+    /// Copy the database to a file while the gateway goes on, and read the copy back
+    #[command(after_help = backup::HELP)]
+    Backup {
+        /// Such as /media/usb/kengele-2026-11-28.db
+        file: PathBuf,
+        /// Replace an older backup of that name
+        #[arg(long)]
+        force: bool,
+    },
+    /// Put a backup into the place of the database; the gateway must not run
+    #[command(after_help = backup::RESTORE_HELP)]
+    Restore {
+        /// Made by `kengele backup`
+        file: PathBuf,
+    },
     /// List, test, sound and silence sirens
     #[command(subcommand)]
     Siren(siren::Siren),
@@ -172,6 +188,8 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         }
         Command::Deliveries { warning } => ask::deliveries(&cli.config, warning, style),
         Command::Balance => ask::balance(&cli.config, style),
+        Command::Backup { file, force } => backup::backup(&cli.config, &file, force, style),
+        Command::Restore { file } => backup::restore(&cli.config, &file, style),
         Command::Siren(command) => siren::run(&cli.config, command, style),
         Command::Replay(replay) => replay::run(&cli.config, &replay, style),
         Command::Decode(decode) => decode::run(&cli.config, &decode, style),

@@ -428,12 +428,11 @@ async fn hot(
     let mut found = Vec::with_capacity(rows.len());
     for row in &rows {
         let series = get(row, "series")?;
-        let node = match names.get(&series) {
-            Some(name) => name.clone(),
-            None => {
-                let name = NodeName(get::<String>(row, "node")?.into());
-                names.entry(series).or_insert(name).clone()
-            }
+        let node = if let Some(name) = names.get(&series) {
+            name.clone()
+        } else {
+            let name = NodeName(get::<String>(row, "node")?.into());
+            names.entry(series).or_insert(name).clone()
         };
         let quality = Quality::from_code(get(row, "quality")?);
         found.push(HotReading {

@@ -63,7 +63,8 @@ pub struct AlertRow {
 pub(super) async fn last_run(readers: &SqlitePool) -> Result<Option<LastRun>, Error> {
     let row = sqlx::query(
         "select kernel, at_ms - uptime_ms as line_minus_uptime_ms, offset_ms, quality, \
-         max(at_ms, coalesce((select at_ms from turn order by id desc limit 1), at_ms)) as until_ms \
+         max(at_ms, coalesce((select at_ms from turn order by id desc limit 1), at_ms)) as until_ms, \
+         coalesce((select at_ms from turn order by id desc limit 1), at_ms) as lived_ms \
          from boot order by id desc limit 1",
     )
     .fetch_optional(readers)
@@ -77,6 +78,7 @@ pub(super) async fn last_run(readers: &SqlitePool) -> Result<Option<LastRun>, Er
             kernel: get(&row, "kernel")?,
             line_minus_uptime_ms: get(&row, "line_minus_uptime_ms")?,
             until: Timestamp::from_millis(get(&row, "until_ms")?),
+            lived: Timestamp::from_millis(get(&row, "lived_ms")?),
             wall: WallClock { offset_ms: get(&row, "offset_ms")?, quality },
         })
     })

@@ -3,9 +3,10 @@
 use super::blocks::{self, NewBlock};
 use super::outbox;
 use super::people::{self, Added, NewRecipient};
+use super::reserve::Reserve;
 use super::retention::{self, Removal};
 use super::turn::{self, Series, Turn};
-use super::{Boot, Error};
+use super::{Boot, Error, code};
 use crate::domain::outbox::Change;
 use crate::domain::recipient::RecipientId;
 use crate::domain::rule::RuleBook;
@@ -17,6 +18,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Commands that go into one transaction at the most.
 const GROUP_MAX: usize = 64;
+/// `SQLITE_FULL`: <https://sqlite.org/rescode.html>.
+const FULL: i32 = 13;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
@@ -49,6 +52,7 @@ pub struct Writer {
     waiting: mpsc::Receiver<Command>,
     boot: i64,
     series: Series,
+    reserve: Option<Reserve>,
 }
 
 pub(super) async fn connect(
@@ -63,7 +67,14 @@ impl Writer {
         options: SqliteConnectOptions,
         waiting: mpsc::Receiver<Command>,
     ) -> Self {
-        Self { connection, options, waiting, boot: 0, series: Series::default() }
+        let series = Series::default();
+        Self { connection, options, waiting, boot: 0, series, reserve: None }
+    }
+
+    /// Returns the writer with room that it gives up when the disk is full.
+    #[must_use]
+    pub fn with_reserve(self, reserve: Reserve) -> Self {
+        Self { reserve: Some(reserve), ..self }
     }
 
     /// Writes what the handles ask for, until every handle is gone; then closes the file.
@@ -75,6 +86,9 @@ impl Writer {
         let mut group = Vec::with_capacity(GROUP_MAX);
         while self.waiting.recv_many(&mut group, GROUP_MAX).await > 0 {
             self.write(&mut group).await;
+            if let Some(reserve) = &mut self.reserve {
+                reserve.look_again();
+            }
         }
         self.connection.close().await.map_err(Error::Write)
     }
@@ -126,8 +140,18 @@ impl Writer {
         Ok(())
     }
 
-    /// Carries the commands out and commits. The commands stay in `group` unless the commit succeeds.
+    /// Carries the commands out and commits. The commands stay in `group` unless the commit succeeds. Where the disk is
+    /// full, the reserve makes room for one more try: unlike a failed flush, that leaves the file as it was.
     async fn transact(&mut self, group: &mut Vec<Command>) -> Result<Vec<Done>, sqlx::Error> {
+        let result = self.attempt(group).await;
+        let is_full = result.as_ref().is_err_and(|error| code(error) == Some(FULL));
+        if is_full && self.reserve.as_mut().is_some_and(Reserve::give_up) {
+            return self.attempt(group).await;
+        }
+        result
+    }
+
+    async fn attempt(&mut self, group: &mut Vec<Command>) -> Result<Vec<Done>, sqlx::Error> {
         if let [Command::Turn(turn, _)] = group.as_slice()
             && turn.is_small()
         {

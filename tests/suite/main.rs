@@ -12,6 +12,7 @@
 mod air;
 mod archive;
 mod blocks;
+mod card;
 mod channels;
 mod command_line;
 mod config;
