@@ -147,7 +147,7 @@ fn figure(row: &Value, key: &str) -> String {
 
 /// Rows as they come: CSV, or one JSON array.
 enum Rows {
-    Csv(csv::Writer<print::Output>),
+    Csv(Box<csv::Writer<print::Output>>),
     Json { first: bool },
 }
 
@@ -158,7 +158,7 @@ impl Rows {
         }
         let mut writer = csv::Writer::from_writer(print::Output);
         writer.write_record(headings)?;
-        Ok(Self::Csv(writer))
+        Ok(Self::Csv(Box::new(writer)))
     }
 
     fn row(&mut self, row: &Value, fields: &[&str]) -> Result<(), Failure> {

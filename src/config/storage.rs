@@ -69,6 +69,9 @@ pub(super) fn storage(root: &Section<'_>, faults: &Faults<'_>) -> Storage {
 }
 
 fn drop_first(section: &Section<'_>, faults: &Faults<'_>) -> Vec<Removable> {
+    if section.written("drop_first").is_none() {
+        return Removable::ALL.to_vec();
+    }
     let mut order = Vec::new();
     for (word, place) in section.list::<String>("drop_first") {
         let found = Removable::ALL.into_iter().find(|kind| kind.as_str() == word);

@@ -199,10 +199,8 @@ fn random_reading(dice: &mut Dice, life: &Life) -> Reading {
     let value = match dice.below(40) {
         0 => f64::NAN,
         1 => f64::from_bits(dice.below(u64::MAX >> 2)),
-        n => {
-            (f64::from(u32::try_from(dice.below(5000)).unwrap()) + 0.0)
-                / [1.0, 10.0, 100.0][n as usize % 3]
-        }
+        2..20 => f64::from(u32::try_from(dice.below(5000)).unwrap()) / 10.0,
+        _ => f64::from(u32::try_from(dice.below(5000)).unwrap()) / 100.0,
     };
     let unix_ms = BEGIN_MS + life.now.as_millis();
     let back = i64::try_from(dice.below(6 * 3_600_000)).unwrap();
@@ -258,7 +256,7 @@ async fn whatever_is_asked_is_answered_as_from_one_plain_list() {
                         offset_ms: BEGIN_MS + 40_000,
                         quality: ClockQuality::Synchronised,
                     })
-                    .await
+                    .await;
                 }
                 _ => life.boot(ClockQuality::Estimated).await,
             }

@@ -5,7 +5,7 @@
 //! found by a few lines that look at the stored values in the order in which they were judged.
 
 use crate::gateway::{BEGIN_S, Site};
-use crate::peers::{PATIENCE, program, wait_for};
+use crate::peers::{PATIENCE, wait_for};
 use kengele::domain::reading::Quality;
 use kengele::sim::node::{self, Witness};
 use kengele::sim::world::Publication;
