@@ -1,5 +1,6 @@
 //! What the daemon knows, as JSON for the command line and for displays.
 
+use crate::archive::{self, Page, ReadingRow};
 use crate::channel::modem;
 use crate::config::Sms;
 use crate::dispatch::Standing;
@@ -8,7 +9,7 @@ use crate::domain::recipient::PhoneNumber;
 use crate::domain::time::Timestamp;
 use crate::pipeline::SirenStatus;
 use crate::source::{lora, mqtt, semtech_udp};
-use crate::store::{ReadingRow, WarningRow};
+use crate::store::{DayRow, WarningRow};
 use serde_json::{Value, json};
 
 pub(super) fn outbox(outbox: &Standing, sms: &Sms) -> Value {
@@ -121,7 +122,31 @@ pub(super) fn warning(warning: &WarningRow) -> Value {
     })
 }
 
-pub(super) fn reading(reading: &ReadingRow) -> Value {
+pub(super) fn readings(page: &Page) -> Value {
+    json!({
+        "readings": page.rows.iter().map(reading).collect::<Vec<_>>(),
+        "next": page.next, "unreadable": page.unreadable,
+    })
+}
+
+pub(super) fn day(row: &DayRow) -> Value {
+    let (day, quantity) = (&row.of, row.quantity);
+    json!({
+        "day": row.day, "node": row.node, "quantity": quantity.name(), "unit": quantity.symbol(),
+        "readings": day.readings, "low": day.low, "mean": day.total / day.readings as f64, "high": day.high,
+    })
+}
+
+pub(super) fn archive(standing: &archive::Standing) -> Value {
+    let (kept, size) = (&standing.kept, &standing.size);
+    json!({
+        "blocks": kept.blocks, "readings": kept.readings, "block_bytes": kept.bytes, "unsealed": kept.unsealed,
+        "removed": kept.removed,
+        "database_bytes": size.file_bytes, "free_bytes": size.free_bytes, "over": standing.over,
+    })
+}
+
+fn reading(reading: &ReadingRow) -> Value {
     json!({
         "unix_ms": reading.unix_ms, "clock": reading.clock.as_str(), "node": reading.node,
         "quantity": reading.quantity.name(), "unit": reading.quantity.symbol(),

@@ -79,7 +79,7 @@ pub fn go_on(last: Option<&LastRun>, clocks: &Clocks) -> (Boot, Gap) {
         };
         Timestamp::from_millis(now_ms.max(ended_ms + 1))
     });
-    let down = last.map_or(Duration::ZERO, |last| at.since(last.until));
+    let down = last.map_or(Duration::ZERO, |last| at.since(last.lived));
     let wall = match (clocks.quality, last) {
         // A clock that is not set knows less than the record of the last run.
         (ClockQuality::Unset, Some(last)) if last.wall.quality > ClockQuality::Unset => {
@@ -107,6 +107,7 @@ mod tests {
             kernel: "k1".into(),
             line_minus_uptime_ms: -HOUR,
             until: Timestamp::from_millis(10 * HOUR),
+            lived: Timestamp::from_millis(10 * HOUR),
             wall: WallClock { offset_ms: NOW - 10 * HOUR, quality },
         }
     }
@@ -121,6 +122,14 @@ mod tests {
             assert_eq!(boot.at.as_millis(), 12 * HOUR);
             assert_eq!(gap, Gap { down: Duration::from_hours(2), is_certain: true });
         }
+    }
+
+    #[test]
+    fn after_a_restore_the_engine_was_down_since_the_backup() {
+        let last = LastRun { lived: Timestamp::from_millis(4 * HOUR), ..last(Synchronised) };
+        let (boot, gap) = go_on(Some(&last), &clocks("k1", 13 * HOUR, 0, Unset));
+        assert_eq!(boot.at.as_millis(), 12 * HOUR);
+        assert_eq!(gap, Gap { down: Duration::from_hours(8), is_certain: true });
     }
 
     #[test]

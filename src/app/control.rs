@@ -3,6 +3,7 @@
 
 pub use super::nodes::NodeCommand;
 use super::{Hands, answer, convert};
+use crate::archive;
 use crate::channel::modem;
 use crate::config::Diagnostic;
 use crate::dispatch::{Standing, Word};
@@ -13,7 +14,7 @@ use crate::domain::recipient::{PhoneNumber, RecipientId, Role};
 use crate::domain::siren;
 use crate::domain::warning::MessageType;
 use crate::pipeline::{Command, Status};
-use crate::store::{NewDelivery, NewRecipient, ReadingsWanted, Store, Turn};
+use crate::store::{NewDelivery, NewRecipient, Store, Turn};
 use crate::supervise::Stop;
 use crate::wire::segment;
 use anyhow::{Context, bail};
@@ -39,6 +40,8 @@ const QUESTION_BYTES_MAX: u64 = 4 << 20;
 const CONNECTIONS_MAX: usize = 16;
 /// How long a question may take.
 const PATIENCE: Duration = Duration::from_mins(3);
+/// How long a copy of the database may take: a stick may be slow.
+const PATIENCE_WITH_COPIES: Duration = Duration::from_hours(2);
 /// A test text is worth nothing after this.
 const TEST_VALID: Duration = Duration::from_mins(15);
 
@@ -67,6 +70,15 @@ pub enum Question {
         until_ms: Option<i64>,
         /// The newest so many.
         last: Option<u32>,
+        /// After the reading of this number: where the page before ended.
+        after: i64,
+    },
+    /// What did the days of these come to?
+    Days {
+        /// From this day on, counted from 1970-01-01 UTC.
+        from: i64,
+        /// Before this day.
+        until: i64,
     },
     /// Put the rules as they stand in the files in force.
     Reload,
@@ -117,6 +129,13 @@ pub enum Question {
         name: String,
         /// What.
         command: NodeCommand,
+    },
+    /// Copy the database.
+    Backup {
+        /// Into this file, named by its whole path.
+        file: PathBuf,
+        /// Also in the place of an older copy.
+        force: bool,
     },
     /// What became of the deliveries?
     Deliveries {
@@ -250,7 +269,7 @@ impl Control {
                 accepted = self.listener.accept(), if asked.len() < CONNECTIONS_MAX => if let Ok((stream, _)) = accepted {
                     let hands = self.hands.clone();
                     asked.spawn(async move {
-                        if let Ok(Err(error)) = tokio::time::timeout(PATIENCE, converse(stream, &hands)).await {
+                        if let Err(error) = converse(stream, &hands).await {
                             tracing::debug!(error = %error, "a conversation on the socket ended early");
                         }
                     });
@@ -272,20 +291,29 @@ async fn converse(stream: UnixStream, hands: &Hands) -> anyhow::Result<()> {
     );
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(read.take(QUESTION_BYTES_MAX)).read_line(&mut line).await?;
-    let answer = match serde_json::from_str::<Question>(&line) {
-        Ok(Question::Siren { name, command }) => hands.siren(name, command, &asker).await,
-        Ok(Question::Node { name, command }) => hands.node(name, command, &asker).await,
-        Ok(question) => hands.answer(question).await,
-        Err(error) => Err(anyhow::anyhow!("not a question: {error}")),
+    let mut reader = BufReader::new(read.take(QUESTION_BYTES_MAX));
+    tokio::time::timeout(PATIENCE, reader.read_line(&mut line)).await??;
+    let question = serde_json::from_str::<Question>(&line);
+    let is_copy = matches!(question, Ok(Question::Backup { .. }));
+    let patience = if is_copy { PATIENCE_WITH_COPIES } else { PATIENCE };
+    let answering = async {
+        match question {
+            Ok(Question::Siren { name, command }) => hands.siren(name, command, &asker).await,
+            Ok(Question::Node { name, command }) => hands.node(name, command, &asker).await,
+            Ok(question) => hands.answer(question).await,
+            Err(error) => Err(anyhow::anyhow!("not a question: {error}")),
+        }
     };
-    let answer = match answer {
+    let answer = match tokio::time::timeout(patience, answering).await? {
         Ok(value) => json!({ "ok": value }),
         Err(error) => json!({ "error": format!("{error:#}") }),
     };
-    write.write_all(answer.to_string().as_bytes()).await?;
-    write.write_all(b"\n").await?;
-    write.shutdown().await?;
+    let telling = async {
+        write.write_all(answer.to_string().as_bytes()).await?;
+        write.write_all(b"\n").await?;
+        write.shutdown().await
+    };
+    tokio::time::timeout(PATIENCE, telling).await??;
     Ok(())
 }
 
@@ -350,9 +378,11 @@ impl Hands {
             Question::Nodes => self.nodes().await,
             Question::Hearings { node, behind } => self.hearings(node, behind).await,
             Question::Node { name, command } => self.node(name, command, "this process").await,
+            Question::Backup { file, force } => self.backup(&file, force).await,
             Question::Warnings
             | Question::Why { .. }
             | Question::Readings { .. }
+            | Question::Days { .. }
             | Question::People
             | Question::Deliveries { .. } => answer_from_store(&self.store, question).await,
         }
@@ -409,13 +439,12 @@ impl Hands {
         let counters = &self.telemetry.counters;
         let clock = &self.telemetry.clock;
         let wall = clock.wall();
-        let (checked, faults) = self.inspection.answer();
+        let disk = self.disk.answer(status, &self.inspection, counters.readings.get());
         json!({
             "rule_book": status.rule_book,
             "clock": { "unix_ms": wall.unix_ms(clock.now()), "quality": wall.quality.as_str() },
-            "disk": {
-                "works": status.disk_works, "turns_in_memory": status.unsaved_turns, "checked": checked, "faults": faults,
-            },
+            "disk": disk,
+            "archive": self.archive.standing().map(|standing| answer::archive(&standing)),
             "nodes": status.nodes.iter().map(|(name, place, heard, silent)| json!({
                 "node": name, "place": place, "heard_s_ago": heard.map(|ago| ago.as_secs()), "silent": silent,
             })).collect::<Vec<_>>(),
@@ -585,21 +614,18 @@ pub async fn answer_from_store(store: &Store, question: Question) -> anyhow::Res
             }
             Ok(answer)
         }
-        Question::Readings { node, quantity, from_ms, until_ms, last } => {
+        Question::Readings { node, quantity, from_ms, until_ms, last, after } => {
             let quantity = quantity
                 .map(|name| {
                     Quantity::from_name(&name)
                         .with_context(|| format!("there is no quantity {name}"))
                 })
                 .transpose()?;
-            let wanted = ReadingsWanted { node, quantity, from_ms, until_ms, last };
-            Ok(store
-                .readings(&wanted)
-                .await?
-                .iter()
-                .map(answer::reading)
-                .collect::<Vec<_>>()
-                .into())
+            let wanted = archive::Wanted { node, quantity, from_ms, until_ms, last, after };
+            Ok(answer::readings(&archive::readings(store, &wanted).await?))
+        }
+        Question::Days { from, until } => {
+            Ok(store.days(from, until).await?.iter().map(answer::day).collect::<Vec<_>>().into())
         }
         Question::People => {
             let people = store.recipients().await?;
@@ -633,6 +659,7 @@ pub async fn answer_from_store(store: &Store, question: Question) -> anyhow::Res
         | Question::Nodes
         | Question::Hearings { .. }
         | Question::Node { .. }
+        | Question::Backup { .. }
         | Question::Balance => {
             bail!("only a running gateway can do that: start it with kengele run")
         }

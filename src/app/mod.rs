@@ -3,14 +3,19 @@
 pub mod clock;
 pub mod control;
 mod answer;
+mod aside;
+pub mod backup;
 pub mod convert;
+mod disk;
 mod display;
 mod inspection;
 mod lanes;
 mod nodes;
 mod opening;
 pub mod radio;
+pub mod restore;
 
+use crate::archive::{self, Archive};
 use crate::channel::http_sms::HttpSms;
 use crate::channel::modem;
 use crate::config::{Config, Loaded};
@@ -25,6 +30,7 @@ use crate::store::Store;
 use crate::supervise::{Stop, Tasks};
 use crate::telemetry::{Clock, Telemetry};
 use anyhow::Context;
+use disk::Disk;
 use display::Display;
 use inspection::Inspection;
 use opening::{Opened, Past};
@@ -91,6 +97,8 @@ pub struct Hands {
     store: Store,
     telemetry: Telemetry,
     inspection: Inspection,
+    archive: archive::Report,
+    disk: Disk,
     health: Arc<BTreeMap<String, watch::Receiver<modem::Health>>>,
     modems: Arc<BTreeMap<String, mpsc::Sender<modem::Request>>>,
     providers: Arc<BTreeMap<String, Arc<HttpSms>>>,
@@ -104,6 +112,8 @@ pub struct Hands {
     /// As it stands since the last reload.
     config: Arc<std::sync::Mutex<Arc<Config>>>,
     nudge: Arc<Notify>,
+    /// Held while the database is copied.
+    copying: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Gateway {
@@ -123,7 +133,7 @@ impl Gateway {
         let lock = lock(data)?;
         let rules = convert::rules_with_keys(loaded)?;
         let opened = opening::open(&data.join(DATABASE), &rules, options).await?;
-        let Opened { store, writer, past } = opened;
+        let Opened { store, writer, reserve, past } = opened;
         let Past { telemetry, gap, engine, people, radio_states, outbox, warnings } = past;
 
         let mut tasks = Tasks::default();
@@ -176,6 +186,7 @@ impl Gateway {
         let Sources { mqtt, listener, brokers, forwarders, radio } =
             start_sources(config, &frames, (downlinks_in, outbounds), &telemetry, &mut tasks)
                 .await?;
+        let archive = Archive::new(store.clone(), config.storage.clone());
         let hands = Hands {
             forwarders,
             radio,
@@ -184,6 +195,8 @@ impl Gateway {
             store: store.clone(),
             telemetry: telemetry.clone(),
             inspection: Inspection::default(),
+            archive: archive.report(),
+            disk: Disk::new(data, reserve),
             health: Arc::new(lanes.health),
             modems: Arc::new(lanes.modems),
             providers: Arc::new(lanes.providers),
@@ -193,6 +206,7 @@ impl Gateway {
             started: Arc::new(config.clone()),
             config: Arc::new(std::sync::Mutex::new(Arc::new(config.clone()))),
             nudge,
+            copying: Arc::default(),
         };
         let display = Display::new(listener, telemetry.clock.clone(), &warnings);
         tasks.spawn("display", display.run(shown_in));
@@ -203,6 +217,7 @@ impl Gateway {
                 watch_clock(telemetry.clock.clone(), store.clone(), tasks.stop_signal()),
             );
         }
+        tasks.spawn("archive", archive.run(telemetry.clock.clone(), tasks.stop_signal()));
         tasks.spawn("inspection", hands.inspection.clone().run(store.clone(), tasks.stop_signal()));
         let control = control::Control::bind(&config.gateway.socket, hands.clone())?;
         tasks.spawn("control", control.run(tasks.stop_signal()));

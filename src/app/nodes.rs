@@ -84,7 +84,7 @@ impl Hands {
 }
 
 /// Draws random bytes from the generator that TLS keys come from.
-fn chance() -> anyhow::Result<Chance> {
+pub(super) fn chance() -> anyhow::Result<Chance> {
     let mut bytes = [0; 20];
     let random = rustls::crypto::ring::default_provider().secure_random;
     random.fill(&mut bytes).map_err(|_| anyhow::anyhow!("this machine gives no random bytes"))?;

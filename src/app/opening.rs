@@ -1,13 +1,17 @@
 //! Opening the database at a start: the run goes on where the last one ended. One that is damaged is put aside, whole, and
 //! what no warning can do without is carried over into a fresh one: the next flood does not wait.
 
-use super::{Options, clock, convert};
+use super::backup::{Part, settle, with_tail};
+use super::restore::{RUNS_PASSED, WARNINGS_PASSED};
+use super::{Options, aside, clock, convert};
 use crate::domain::engine::Engine;
 use crate::domain::outbox::{BootId, Stored};
 use crate::domain::recipient::Recipient;
 use crate::domain::time::Timestamp;
+use crate::domain::warning::WarningId;
 use crate::pipeline::Rules;
-use crate::store::{self, Salvaged, Store, Turn, WarningRow};
+use crate::pipeline::rollback::{self, Age};
+use crate::store::{self, Forward, Reserve, ReserveView, Salvaged, Store, Turn, WarningRow};
 use crate::supervise::Tasks;
 use crate::telemetry::{Clock, Telemetry};
 use anyhow::Context;
@@ -20,6 +24,8 @@ pub(super) struct Opened {
     pub store: Store,
     /// The task that writes.
     pub writer: Tasks,
+    /// Room that is held for a full disk.
+    pub reserve: ReserveView,
     pub past: Past,
 }
 
@@ -36,40 +42,72 @@ pub(super) struct Past {
 
 /// Opens the database and reads all that a run goes on from. One that is damaged anywhere in that is put aside.
 pub(super) async fn open(path: &Path, rules: &Rules, options: &Options) -> anyhow::Result<Opened> {
-    match attempt(path, rules, options, Salvaged::default()).await {
+    if aside::finish(path).context("a restore that was cut off cannot be finished")? {
+        tracing::warn!("a restore that was cut off is finished");
+    }
+    match attempt(path, rules, options).await {
         Err(error) if path.exists() && is_damage(&error) => {
-            let aside = put_aside(path).context("cannot put the damaged database aside")?;
+            let salvaged = Salvaged::read(path).await;
+            let (recipients, radio) = (salvaged.recipients.len(), salvaged.radio.len());
+            let aside = begin_fresh(path, salvaged)
+                .await
+                .context("the database is damaged, and no fresh one can be begun")?;
             tracing::error!(
                 error = %format!("{error:#}"),
-                aside = %aside.display(),
+                aside = aside.map(|aside| aside.display().to_string()),
                 "the database is damaged: it is put aside and a fresh one is begun"
             );
-            let salvaged = Salvaged::read(&aside).await;
-            if salvaged.recipients.is_empty() {
+            if recipients == 0 {
                 tracing::error!("no recipient could be saved: they must be imported again");
             }
             tracing::warn!(
-                recipients = salvaged.recipients.len(),
-                radio_nodes = salvaged.radio.len(),
+                recipients,
+                radio_nodes = radio,
                 "carried over from the damaged database; what is open is found anew, and told again"
             );
-            attempt(path, rules, options, salvaged).await
+            attempt(path, rules, options).await
         }
         opened => opened,
     }
 }
 
-async fn attempt(
-    path: &Path,
-    rules: &Rules,
-    options: &Options,
-    salvaged: Salvaged,
-) -> anyhow::Result<Opened> {
-    let (store, task) = Store::open(path).await?;
+/// Makes a database of what could be read of a damaged one, and lets it take the place of that: it is whole before it does, so
+/// that no power cut leaves one in which nobody is to be told. Passes over what may have been used since: the
+/// newest of a damaged file is what cannot be read of it. Returns where the damaged one is now.
+async fn begin_fresh(path: &Path, salvaged: Salvaged) -> anyhow::Result<Option<PathBuf>> {
+    let [_, unready] = aside::UNREADY;
+    let part = Part::create(with_tail(path, unready))?;
+    let (store, task) = Store::open(part.path()).await?;
     let mut writer = Tasks::default();
     writer.spawn("store", task.run());
-    match take_up(&store, rules, options, salvaged).await {
-        Ok(past) => Ok(Opened { store, writer, past }),
+    let put = store.put_recipients(salvaged.recipients).await;
+    drop(store);
+    writer.next_ended().await;
+    put?;
+    let (boot, _) = clock::go_on(salvaged.last_run.as_ref(), &clock::Clocks::read());
+    let lost = |_: &str| rollback::FRAMES_PASSED_AFTER_DAMAGE;
+    let forward = Forward {
+        boot,
+        run: RUNS_PASSED,
+        warning_last: WarningId(salvaged.warning_last.0.saturating_add(WARNINGS_PASSED)),
+        radio: rollback::passed_over(&salvaged.radio, lost, Age::Short),
+        begins_anew: true,
+        newer: None,
+    };
+    store::take_forward(part.path(), &forward).await?;
+    settle(part.path()).await?;
+    part.keep_as(&aside::ready(path))?;
+    Ok(aside::replace(path, "damaged")?)
+}
+
+async fn attempt(path: &Path, rules: &Rules, options: &Options) -> anyhow::Result<Opened> {
+    let (store, task) = Store::open(path).await?;
+    let held = Reserve::beside(path);
+    let reserve = held.view();
+    let mut writer = Tasks::default();
+    writer.spawn("store", task.with_reserve(held).run());
+    match take_up(&store, rules, options).await {
+        Ok(past) => Ok(Opened { store, writer, reserve, past }),
         Err(error) => {
             // The file is closed before anybody moves it.
             drop(store);
@@ -80,27 +118,22 @@ async fn attempt(
 }
 
 /// Begins a run on record, sets its clock going, and reads what the last one left.
-async fn take_up(
-    store: &Store,
-    rules: &Rules,
-    options: &Options,
-    salvaged: Salvaged,
-) -> anyhow::Result<Past> {
-    let last = store.last_run().await?.or(salvaged.last_run);
+async fn take_up(store: &Store, rules: &Rules, options: &Options) -> anyhow::Result<Past> {
+    let last = store.last_run().await?;
     let (mut boot, gap) = clock::go_on(last.as_ref(), &clock::Clocks::read());
     if let Some(wall) = options.wall {
         boot.wall = wall;
     }
     let (now, wall) = (boot.at, boot.wall);
     store.begin(boot).await?;
-    if !salvaged.recipients.is_empty() {
-        store.put_recipients(salvaged.recipients).await?;
+    let mut engine = bring_back(store, rules, now).await?;
+    let taken = store.last_warning().await?;
+    if engine.last_warning() < taken {
+        engine.number_above(taken);
+        // A later start goes on from this state: it is on record before anything is raised.
+        let (at, snapshot) = (engine.now(), Some(engine.save()));
+        store.commit(Turn { at, snapshot, ..Turn::default() }).await?;
     }
-    if !salvaged.radio.is_empty() {
-        let radio = salvaged.radio.into_iter().collect();
-        store.commit(Turn { at: now, radio, ..Turn::default() }).await?;
-    }
-    let engine = bring_back(store, rules, now).await?;
     Ok(Past {
         telemetry: Telemetry::new(Clock::new(now, wall, options.speed)),
         gap,
@@ -118,30 +151,15 @@ fn is_damage(error: &anyhow::Error) -> bool {
         .any(|cause| cause.downcast_ref::<store::Error>().is_some_and(store::Error::is_damage))
 }
 
-/// Renames the database and what belongs to it. Returns its new place.
-fn put_aside(path: &Path) -> std::io::Result<PathBuf> {
-    let aside = path.with_extension(format!("damaged-{}", clock::Clocks::read().unix_ms));
-    for tail in ["", "-wal", "-shm"] {
-        let with_tail = |path: &Path| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(tail);
-            PathBuf::from(name)
-        };
-        let from = with_tail(path);
-        if from.exists() {
-            std::fs::rename(&from, with_tail(&aside))?;
-        }
-    }
-    Ok(aside)
-}
-
 /// Brings the engine to where the last run ended: under the rule book that was in force then.
 async fn bring_back(store: &Store, rules: &Rules, now: Timestamp) -> anyhow::Result<Engine> {
+    let (begins_behind, begins) = store.engine_begins().await?;
     let snapshot = store.snapshot().await?;
-    let Some(snapshot) = snapshot else {
+    let Some(snapshot) = snapshot.filter(|snapshot| snapshot.turn > begins_behind) else {
         store.declare(Arc::clone(&rules.book), rules.sources.clone()).await?;
-        let mut engine = Engine::new(&rules.book, now);
-        let replayed = store.replay(&mut engine, 0).await?;
+        // It lives through all from its own beginning: what it heard then was not heard now.
+        let mut engine = Engine::new(&rules.book, begins.unwrap_or(now));
+        let replayed = store.replay(&mut engine, begins_behind).await?;
         if replayed > 0 {
             tracing::info!(replayed, "the engine was brought back without a snapshot");
         }

@@ -11,15 +11,6 @@ use kengele::supervise::Tasks;
 use serde_json::Value;
 use std::path::Path;
 
-/// Which readings are wanted, as written.
-pub(crate) struct Wanted {
-    pub node: Option<String>,
-    pub quantity: Option<String>,
-    pub from: Option<String>,
-    pub until: Option<String>,
-    pub last: Option<u32>,
-}
-
 /// Asks the running gateway; where none runs, the database is opened for this one question.
 pub(crate) fn ask(config: &Path, question: Question) -> Result<Value, Failure> {
     let places = convert::places(config)?;
@@ -81,14 +72,7 @@ pub(crate) fn status(config: &Path, style: Style) -> Result<(), Failure> {
             &style.paint("1;31", "THE DISK FAILS: going on from memory, nothing is acknowledged"),
         );
     }
-    for fault in rows(status.get("disk").unwrap_or(&Value::Null), "faults") {
-        print::line(
-            &style.paint(
-                "1;31",
-                &format!("THE DATABASE IS DAMAGED: {}", fault.as_str().unwrap_or("")),
-            ),
-        );
-    }
+    disk(status.get("disk").unwrap_or(&Value::Null), style);
     let open: Vec<&Value> = rows(&status, "warnings").collect();
     print::line(&if open.is_empty() {
         "no open warnings".to_owned()
@@ -158,6 +142,24 @@ pub(crate) fn status(config: &Path, style: Style) -> Result<(), Failure> {
     undecoded(&status);
     heard_but_not_declared(&status);
     Ok(())
+}
+
+/// Shows what is wrong with the disk, and what it is asked to bear.
+fn disk(disk: &Value, style: Style) {
+    for fault in rows(disk, "faults") {
+        let words = format!("THE DATABASE IS DAMAGED: {}", fault.as_str().unwrap_or(""));
+        print::line(&style.paint("1;31", &words));
+    }
+    if text(disk, "reserve") == "given up" {
+        let words = "THE DISK WAS FULL: its reserve is used up; make room";
+        print::line(&style.paint("1;31", words));
+    }
+    let bytes = |key: &str| disk.get(key).and_then(Value::as_u64).map(print::bytes);
+    if let (Some(free), Some(written)) = (bytes("free_bytes"), bytes("written_bytes")) {
+        let each = bytes("written_bytes_per_reading");
+        let each = each.map_or_else(String::new, |each| format!(", {each} a reading"));
+        print::line(&format!("disk: {free} free, {written} written since the start{each}"));
+    }
 }
 
 /// Shows what the radio heard and refused, where there is one.
@@ -339,58 +341,6 @@ pub(crate) fn deliveries(config: &Path, warning: Option<i64>, style: Style) -> R
         list.as_array().into_iter().flatten().map(|d| delivery_row(d, style)).collect();
     print::table(DELIVERY_HEADINGS, &rows);
     Ok(())
-}
-
-pub(crate) fn readings(config: &Path, wanted: Wanted, style: Style) -> Result<(), Failure> {
-    let question = Question::Readings {
-        node: wanted.node,
-        quantity: wanted.quantity,
-        from_ms: wanted.from.as_deref().map(moment).transpose()?,
-        until_ms: wanted.until.as_deref().map(moment).transpose()?,
-        last: wanted.last,
-    };
-    let list = ask(config, question)?;
-    if style.json {
-        print::json(&list);
-        return Ok(());
-    }
-    let mut writer = csv::Writer::from_writer(print::Output);
-    writer.write_record(["time", "node", "quantity", "value", "unit", "quality", "clock"])?;
-    for reading in list.as_array().into_iter().flatten() {
-        let at = jiff::Timestamp::from_millisecond(number(reading, "unix_ms"))?.to_string();
-        let value = reading
-            .get("value")
-            .and_then(Value::as_f64)
-            .map_or_else(String::new, |v| v.to_string());
-        let fields = [
-            &at,
-            text(reading, "node"),
-            text(reading, "quantity"),
-            &value,
-            text(reading, "unit"),
-            text(reading, "quality"),
-            text(reading, "clock"),
-        ];
-        writer.write_record(fields)?;
-    }
-    writer.flush()?;
-    Ok(())
-}
-
-/// Reads a moment as people write it: a date, or a date and time in UTC.
-pub(super) fn moment(written: &str) -> Result<i64, Failure> {
-    if let Ok(moment) = written.parse::<jiff::Timestamp>() {
-        return Ok(moment.as_millisecond());
-    }
-    let civil: Result<jiff::civil::DateTime, _> = written.parse();
-    civil
-        .and_then(|at| at.to_zoned(jiff::tz::TimeZone::system()))
-        .map(|at| at.timestamp().as_millisecond())
-        .map_err(|_| {
-            Failure::Usage(format!(
-                "{written:?} is no time: write 2026-11-01 or 2026-11-01T06:00:00Z"
-            ))
-        })
 }
 
 pub(crate) fn reload(config: &Path, style: Style) -> Result<(), Failure> {

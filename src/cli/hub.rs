@@ -1,6 +1,6 @@
 //! `hub`: the server that collects what many gateways tell, and what can be asked of it.
 
-use super::ask::moment;
+use super::readings::moment;
 use super::print::{self, Style};
 use super::{Failure, block_on};
 use clap::Subcommand;

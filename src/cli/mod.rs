@@ -1,6 +1,7 @@
 //! What can be asked of `kengele` on the command line.
 
 mod ask;
+mod backup;
 mod battery;
 mod daemon;
 mod decode;
@@ -12,6 +13,7 @@ mod hub;
 mod node;
 mod people;
 mod print;
+mod readings;
 mod replay;
 mod simulate;
 mod siren;
@@ -89,26 +91,8 @@ enum Command {
         warning: i64,
     },
     /// Print stored readings as CSV
-    #[command(
-        after_help = "Example:\n  kengele readings --node mto-juu --quantity water_level --last 100"
-    )]
-    Readings {
-        /// Of this node only
-        #[arg(long)]
-        node: Option<String>,
-        /// Of this quantity only
-        #[arg(long)]
-        quantity: Option<String>,
-        /// Not before, such as 2026-11-01 or 2026-11-01T06:00:00Z
-        #[arg(long)]
-        from: Option<String>,
-        /// Before
-        #[arg(long)]
-        until: Option<String>,
-        /// The newest so many
-        #[arg(long)]
-        last: Option<u32>,
-    },
+    #[command(after_help = readings::HELP)]
+    Readings(readings::Readings),
     /// Put changed rules in force without a restart, all or nothing
     Reload,
     /// Field nodes with our own radio link: add, list, change keys, and how long one lives on its cell
@@ -139,6 +123,21 @@ enum Command {
     },
     /// Ask every modem's SIM and every provider's account for its balance
     Balance,
+    /// Copy the database to a file while the gateway goes on, and read the copy back
+    #[command(after_help = backup::HELP)]
+    Backup {
+        /// Such as /media/usb/kengele-2026-11-28.db
+        file: PathBuf,
+        /// Replace an older backup of that name
+        #[arg(long)]
+        force: bool,
+    },
+    /// Put a backup into the place of the database; the gateway must not run
+    #[command(after_help = backup::RESTORE_HELP)]
+    Restore {
+        /// Made by `kengele backup`
+        file: PathBuf,
+    },
     /// List, test, sound and silence sirens
     #[command(subcommand)]
     Siren(siren::Siren),
@@ -190,9 +189,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Status => ask::status(&cli.config, style),
         Command::Warnings => ask::warnings(&cli.config, style),
         Command::Why { warning } => ask::why(&cli.config, warning, style),
-        Command::Readings { node, quantity, from, until, last } => {
-            ask::readings(&cli.config, ask::Wanted { node, quantity, from, until, last }, style)
-        }
+        Command::Readings(wanted) => readings::run(&cli.config, &wanted, style),
         Command::Reload => ask::reload(&cli.config, style),
         Command::Node(command) => node::run(&cli.config, command, style),
         Command::Survey(command) => survey::run(&cli.config, command, style),
@@ -202,6 +199,8 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         }
         Command::Deliveries { warning } => ask::deliveries(&cli.config, warning, style),
         Command::Balance => ask::balance(&cli.config, style),
+        Command::Backup { file, force } => backup::backup(&cli.config, &file, force, style),
+        Command::Restore { file } => backup::restore(&cli.config, &file, style),
         Command::Siren(command) => siren::run(&cli.config, command, style),
         Command::Replay(replay) => replay::run(&cli.config, &replay, style),
         Command::Decode(decode) => decode::run(&cli.config, &decode, style),

@@ -1,8 +1,8 @@
 //! `replay`: history through today's rules.
 
 use super::Failure;
-use super::ask::ask;
 use super::print::{self, Style};
+use super::readings;
 use anyhow::Context;
 use clap::Args;
 use kengele::app::control::Question;
@@ -179,23 +179,28 @@ fn from_store(config: &Path, book: &RuleBook) -> Result<Vec<Past>, Failure> {
         from_ms: None,
         until_ms: None,
         last: None,
+        after: 0,
     };
-    let list = ask(config, question)?;
-    let rows = list.as_array().cloned().unwrap_or_default();
-    Ok(rows
-        .iter()
-        .filter_map(|row| {
-            let node =
-                sensor(book, row.get("node")?.as_str()?, row.get("quantity")?.as_str()?).ok()?;
-            let value = row.get("value").and_then(Value::as_f64).unwrap_or(f64::NAN);
-            Some(Past {
-                unix_ms: row.get("unix_ms")?.as_i64()?,
-                node: node.0,
-                quantity: node.1,
-                value,
-            })
-        })
-        .collect())
+    let mut history = Vec::new();
+    let unreadable = readings::each(config, question, |row| {
+        history.extend(past(row, book));
+        Ok(())
+    })?;
+    if unreadable > 0 {
+        print::note(&format!(
+            "kengele: {} cannot be read: the database is damaged there",
+            print::count(unreadable, "reading")
+        ));
+    }
+    Ok(history)
+}
+
+/// Returns a stored reading, where the configuration still has its sensor.
+fn past(row: &Value, book: &RuleBook) -> Option<Past> {
+    let (node, quantity) =
+        sensor(book, row.get("node")?.as_str()?, row.get("quantity")?.as_str()?).ok()?;
+    let value = row.get("value").and_then(Value::as_f64).unwrap_or(f64::NAN);
+    Some(Past { unix_ms: row.get("unix_ms")?.as_i64()?, node, quantity, value })
 }
 
 fn sensor(book: &RuleBook, node: &str, quantity: &str) -> Result<(NodeIndex, Quantity), Failure> {

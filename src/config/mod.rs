@@ -29,6 +29,7 @@ mod section;
 mod settings;
 mod signal;
 mod siren;
+mod storage;
 mod texts;
 mod topic;
 
@@ -47,6 +48,7 @@ pub use settings::{
     Slot, Sms, SmsProvider, TextReport, TimeField, TimeUnit, Timezone, TlsFiles, Topic, Webhook,
 };
 pub use siren::{Siren, SirenPayloads, SirenWay};
+pub use storage::{Removable, Storage};
 
 use crate::domain::recipient::Role;
 use crate::domain::rule::RuleBook;
@@ -161,6 +163,7 @@ fn check(
     faults: &Faults<'_>,
 ) -> (Config, Vec<TextReport>) {
     let gateway = gateway::gateway(root, faults);
+    let storage = storage::storage(root, faults);
     let sms = gateway::sms(root);
     let nodes = node::nodes(root, faults);
     let areas = people::areas(root, faults);
@@ -205,6 +208,7 @@ fn check(
     let config = Config {
         rules: Arc::new(book),
         gateway,
+        storage,
         listener,
         brokers,
         topics,

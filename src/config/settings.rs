@@ -3,6 +3,7 @@
 use super::board::Radio;
 use super::link::{LinkNode, Report};
 use super::siren::Siren;
+use super::storage::Storage;
 use crate::domain::quantity::{Quantity, Unit};
 use crate::domain::recipient::{PhoneNumber, Role};
 use crate::domain::rule::RuleBook;
@@ -17,6 +18,8 @@ use std::time::Duration;
 pub struct Config {
     /// The gateway itself.
     pub gateway: Gateway,
+    /// What is kept, and for how long.
+    pub storage: Storage,
     /// The embedded MQTT listener; `None` when the file has no `[listener]`.
     pub listener: Option<Listener>,
     /// Brokers that others run.

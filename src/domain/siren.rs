@@ -22,6 +22,8 @@ const REPEAT_MAX: Duration = Duration::from_mins(5);
 pub const ATTEMPTS_MAX: u32 = 24;
 /// How often a node that confirms nothing is given the same order.
 pub const UNCONFIRMED_ATTEMPTS: u32 = 3;
+/// Numbers of states that are passed over when the gateway's memory has gone back: more than alerts and operators give.
+const VERSIONS_PASSED: u32 = 1 << 20;
 /// How long an order of an operator to sound waits for the node.
 pub const BY_HAND_VALID: Duration = Duration::from_hours(1);
 /// How long an order of an operator to test waits for the node.
@@ -325,6 +327,32 @@ impl Siren {
     pub fn next_change(&self) -> Option<Timestamp> {
         let expiries = self.causes.iter().map(|cause| cause.expires);
         expiries.chain(self.sounding_until).chain(self.test_until).min()
+    }
+
+    /// Returns the siren after the gateway's memory went back to this one: no number of a state is given again, so that no
+    /// late word of the node about another is taken for its word about a new one.
+    #[must_use]
+    pub fn after_rollback(self) -> Self {
+        let confirmed = self.is_confirmed();
+        let version = self.version.saturating_add(VERSIONS_PASSED);
+        Self { version, told: 0, confirmed, ..self }
+    }
+
+    /// Returns the siren with nothing that it should sound for: what was is too old. One that may be sounding is owed its
+    /// silence.
+    #[must_use]
+    pub fn with_causes_forgotten(self) -> Self {
+        Self { causes: Vec::new(), test_until: None, ..self }
+    }
+
+    /// Returns the siren with a number of its state that is above `version`.
+    #[must_use]
+    pub fn with_version_above(self, version: u32) -> Self {
+        if self.version > version {
+            return self;
+        }
+        let confirmed = self.is_confirmed();
+        Self { version: version.saturating_add(1), told: 0, confirmed, ..self }
     }
 
     /// Returns what it should be doing.

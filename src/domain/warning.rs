@@ -91,7 +91,7 @@ impl Certainty {
 }
 
 /// Number of a warning: counts up from one on each gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WarningId(pub u64);
 
 /// CAP 1.2 `msgType`.

@@ -23,7 +23,8 @@ use crate::wire::sealed::{
     Schema, UNSTORED_MAX, Value,
 };
 use crate::wire::sealed_quantity;
-use member::{KEY, Member, Network, key};
+use member::{KEY, Member, key};
+pub(super) use member::{KEY as NETWORK_KEY, Network, network_of, split_row};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,6 +131,11 @@ impl Links {
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
         let peers = self.members.iter().filter_map(|member| member.peer.as_ref());
         peers.filter_map(Peer::next_deadline_s).min().map(moment)
+    }
+
+    #[cfg(test)]
+    pub(super) fn peer(&mut self, node: NodeIndex) -> Option<Peer> {
+        self.member(node)?.peer.clone()
     }
 
     fn member(&mut self, node: NodeIndex) -> Option<&mut Member> {

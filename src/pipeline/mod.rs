@@ -8,6 +8,7 @@ mod decode;
 mod hearings;
 mod link;
 mod radio;
+pub mod rollback;
 mod siren;
 mod status;
 

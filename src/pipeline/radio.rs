@@ -352,7 +352,7 @@ impl Registered {
     }
 }
 
-fn key_of(activation: &Activation) -> String {
+pub(super) fn key_of(activation: &Activation) -> String {
     match activation {
         Activation::Abp { dev_addr, .. } => format!("abp {dev_addr}"),
         Activation::Otaa { dev_eui, .. } => format!("otaa {dev_eui}"),

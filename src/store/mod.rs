@@ -4,16 +4,28 @@
 //! waits for it when it begins a transaction goes into that transaction, so that one flush to the card serves many.
 //! Reading goes over connections of its own and never waits for the writer.
 
+mod blocks;
+mod copy;
 mod outbox;
 mod people;
 mod query;
+mod reserve;
+mod restore;
+mod retention;
 mod salvage;
 mod turn;
 mod writer;
 
+pub use blocks::{
+    Block, BlockHead, Day, DayRow, HotReading, LookBack, NewBlock, Sealed, Span, Waiting,
+};
+pub use copy::{Counts, Seen, copy};
 pub use outbox::NewDelivery;
 pub use people::{Added, NewRecipient};
-pub use query::{AlertRow, ReadingRow, ReadingsWanted, WarningRow};
+pub use query::{AlertRow, WarningRow};
+pub use reserve::{RESERVE_BYTES, Reserve, ReserveState, ReserveView, free_bytes};
+pub use restore::{Forward, RunOnRecord, take_forward};
+pub use retention::{Kept, Removal, Run, Size};
 pub use salvage::Salvaged;
 pub use turn::{Kind, Turn, Undecoded};
 pub use writer::Writer;
@@ -23,6 +35,7 @@ use crate::domain::recipient::{Recipient, RecipientId};
 use crate::domain::rule::RuleBook;
 use crate::domain::time::{Timestamp, WallClock};
 use sqlx::SqlitePool;
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -32,14 +45,17 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use writer::Command;
 
+/// The tables, and how those of earlier versions become them.
+static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations");
 /// Commands that may wait for the writer.
 const COMMANDS_MAX: usize = 256;
 /// Connections that only read.
 const READERS_MAX: u32 = 3;
 /// The WAL is copied back after so many pages, so that it stays small on a card.
 const CHECKPOINT_PAGES: &str = "400";
-/// The WAL file is cut back to this after a checkpoint, bytes.
-const WAL_KEPT_BYTES: &str = "1048576";
+/// The WAL file is cut back to this after a checkpoint, bytes: not below what it grows to until the next one (400 pages are
+/// 1.65 MB), so that it is written over, and takes no new blocks, whose places would have to be written down, too.
+const WAL_KEPT_BYTES: &str = "2097152";
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, Error)]
@@ -84,12 +100,7 @@ impl Error {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         // SQLITE_CORRUPT and SQLITE_NOTADB, <https://sqlite.org/rescode.html>.
-        let damaged = |error: &sqlx::Error| {
-            let code =
-                error.as_database_error().and_then(|e| e.code().map(std::borrow::Cow::into_owned));
-            code.and_then(|code| code.parse::<i32>().ok())
-                .is_some_and(|code| matches!(code & 0xff, 11 | 26))
-        };
+        let damaged = |error: &sqlx::Error| matches!(code(error), Some(11 | 26));
         match self {
             Self::Open { source, .. } | Self::Write(source) | Self::Read(source) => damaged(source),
             Self::Migrate { source: sqlx::migrate::MigrateError::Execute(source), .. } => {
@@ -117,6 +128,8 @@ pub struct LastRun {
     pub line_minus_uptime_ms: i64,
     /// The last moment on the time line that is on record.
     pub until: Timestamp,
+    /// Until when its engine has lived: before `until` after a restore, which moves the time line and decides nothing.
+    pub lived: Timestamp,
     /// Where the time line stood on the calendar.
     pub wall: WallClock,
 }
@@ -155,7 +168,7 @@ impl Store {
         let opening = |source| Error::Open { path: path.to_path_buf(), source };
         let options = options(path);
         let mut connection = writer::connect(&options).await.map_err(opening)?;
-        sqlx::migrate!("src/store/migrations")
+        MIGRATIONS
             .run(&mut connection)
             .await
             .map_err(|source| Error::Migrate { path: path.to_path_buf(), source })?;
@@ -263,6 +276,12 @@ impl Store {
         self.commands.send(command(reply)).await.map_err(|_| Error::Stopped)?;
         answer.await.map_err(|_| Error::Stopped)?
     }
+}
+
+/// Returns SQLite's primary result code of an error that is SQLite's.
+fn code(error: &sqlx::Error) -> Option<i32> {
+    let code = error.as_database_error()?.code()?.parse::<i32>().ok()?;
+    Some(code & 0xff)
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {

@@ -5,7 +5,7 @@ use super::{Error, LastRun, Snapshot, Store};
 use crate::domain::engine::Input;
 use crate::domain::engine::{Effect, Engine};
 use crate::domain::quantity::Quantity;
-use crate::domain::reading::{Measurement, Quality};
+use crate::domain::reading::Measurement;
 use crate::domain::rule::{NodeIndex, RuleBook};
 use crate::domain::time::{ClockQuality, Timestamp, WallClock};
 use sqlx::sqlite::SqliteRow;
@@ -15,38 +15,6 @@ use std::time::Duration;
 
 /// Rows that are in memory at once while history is read.
 const PAGE_ROWS: i64 = 4096;
-
-/// Which readings are wanted.
-#[derive(Clone, Debug, Default)]
-pub struct ReadingsWanted {
-    /// Of this node only.
-    pub node: Option<String>,
-    /// Of this quantity only.
-    pub quantity: Option<Quantity>,
-    /// Not before this, Unix ms.
-    pub from_ms: Option<i64>,
-    /// Before this, Unix ms.
-    pub until_ms: Option<i64>,
-    /// The newest so many.
-    pub last: Option<u32>,
-}
-
-/// A stored reading.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ReadingRow {
-    /// When it was measured, Unix ms, as best known.
-    pub unix_ms: i64,
-    /// How far that time can be believed; a node's own stamp counts as estimated.
-    pub clock: ClockQuality,
-    /// Name of the node.
-    pub node: String,
-    /// What was measured.
-    pub quantity: Quantity,
-    /// The value; NaN where none came.
-    pub value: f64,
-    /// How far the value can be believed.
-    pub quality: Quality,
-}
 
 /// A warning on record.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,7 +63,8 @@ pub struct AlertRow {
 pub(super) async fn last_run(readers: &SqlitePool) -> Result<Option<LastRun>, Error> {
     let row = sqlx::query(
         "select kernel, at_ms - uptime_ms as line_minus_uptime_ms, offset_ms, quality, \
-         max(at_ms, coalesce((select at_ms from turn order by id desc limit 1), at_ms)) as until_ms \
+         max(at_ms, coalesce((select at_ms from turn order by id desc limit 1), at_ms)) as until_ms, \
+         coalesce((select at_ms from turn order by id desc limit 1), at_ms) as lived_ms \
          from boot order by id desc limit 1",
     )
     .fetch_optional(readers)
@@ -109,6 +78,7 @@ pub(super) async fn last_run(readers: &SqlitePool) -> Result<Option<LastRun>, Er
             kernel: get(&row, "kernel")?,
             line_minus_uptime_ms: get(&row, "line_minus_uptime_ms")?,
             until: Timestamp::from_millis(get(&row, "until_ms")?),
+            lived: Timestamp::from_millis(get(&row, "lived_ms")?),
             wall: WallClock { offset_ms: get(&row, "offset_ms")?, quality },
         })
     })
@@ -256,43 +226,14 @@ impl Store {
         Ok(low)
     }
 
-    /// Returns stored readings, oldest first.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Read`].
-    pub async fn readings(&self, wanted: &ReadingsWanted) -> Result<Vec<ReadingRow>, Error> {
-        let rows = sqlx::query(
-            "select * from (select reading.id as id, node, quantity, value, reading.quality as quality, \
-             stamp, boot.quality as clock, \
-             case when stamp >= 0 then stamp when stamp < 0 then turn.at_ms + offset_ms + 1 + stamp else turn.at_ms + offset_ms end as unix_ms \
-             from reading join series on series.id = reading.series join turn on turn.id = reading.turn \
-             join boot on boot.id = turn.boot) \
-             where (?1 is null or node = ?1) and (?2 is null or quantity = ?2) \
-             and (?3 is null or unix_ms >= ?3) and (?4 is null or unix_ms < ?4) \
-             order by id desc limit ?5",
-        )
-        .bind(&wanted.node)
-        .bind(wanted.quantity.map(Quantity::name))
-        .bind(wanted.from_ms)
-        .bind(wanted.until_ms)
-        .bind(wanted.last.map_or(-1, i64::from))
-        .fetch_all(&self.readers)
-        .await
-        .map_err(Error::Read)?;
-        rows.iter().rev().map(reading_row).collect()
-    }
-
     /// Returns how many readings are stored.
     ///
     /// # Errors
     ///
     /// [`Error::Read`].
     pub async fn reading_count(&self) -> Result<i64, Error> {
-        sqlx::query_scalar("select count(*) from reading")
-            .fetch_one(&self.readers)
-            .await
-            .map_err(Error::Read)
+        let kept = self.kept().await?;
+        Ok(kept.readings + kept.unsealed)
     }
 
     /// Returns the last warning of each area and hazard, newest first.
@@ -400,22 +341,6 @@ fn measurement(
     let measurement =
         Measurement { quantity, value: value.unwrap_or(f64::NAN), stamp: stamp.map(stamp_of) };
     Ok(places.get(&node).map(|place| (*place, measurement)))
-}
-
-fn reading_row(row: &SqliteRow) -> Result<ReadingRow, Error> {
-    let quantity: String = get(row, "quantity")?;
-    let code: u8 = get(row, "quality")?;
-    let clock: String = get(row, "clock")?;
-    let clock = ClockQuality::from_word(&clock).ok_or(Error::Damaged { what: "clock quality" })?;
-    let stamped = get::<Option<i64>>(row, "stamp")?.is_some_and(|stamp| stamp >= 0);
-    Ok(ReadingRow {
-        unix_ms: get(row, "unix_ms")?,
-        clock: if stamped { ClockQuality::Estimated } else { clock },
-        node: get(row, "node")?,
-        quantity: Quantity::from_name(&quantity).ok_or(Error::Damaged { what: "quantity" })?,
-        value: get::<Option<f64>>(row, "value")?.unwrap_or(f64::NAN),
-        quality: Quality::from_code(code).ok_or(Error::Damaged { what: "quality" })?,
-    })
 }
 
 impl Kind {

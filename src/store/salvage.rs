@@ -2,6 +2,7 @@
 
 use super::people::{self, NewRecipient};
 use super::{LastRun, options, query};
+use crate::domain::warning::WarningId;
 use sqlx::sqlite::{SqlitePoolOptions, SqliteRow};
 use sqlx::{Row, SqlitePool};
 use std::collections::BTreeMap;
@@ -16,7 +17,17 @@ pub struct Salvaged {
     pub recipients: Vec<NewRecipient>,
     /// States of radio nodes and sirens, by the node's own identifier.
     pub radio: BTreeMap<String, Vec<u8>>,
+    /// The highest number of a warning that can be read anywhere.
+    pub warning_last: WarningId,
 }
+
+/// Where numbers of warnings stand.
+const WARNING_NUMBERS: [&str; 4] = [
+    "select max(id) from warning",
+    "select max(warning) from alert",
+    "select max(warning) from delivery",
+    "select value from mark where name = 'warning'",
+];
 
 impl Salvaged {
     /// Reads what can be read, row by row; what cannot is left out.
@@ -47,8 +58,15 @@ impl Salvaged {
         })
         .await;
         let last_run = query::last_run(&readers).await.ok().flatten();
+        let mut warning_last = 0;
+        for numbers in WARNING_NUMBERS {
+            let found =
+                sqlx::query_scalar::<_, Option<i64>>(numbers).fetch_optional(&readers).await;
+            warning_last = warning_last.max(found.ok().flatten().flatten().unwrap_or(0));
+        }
+        let warning_last = WarningId(warning_last.cast_unsigned());
         readers.close().await;
-        Self { last_run, recipients: recipients.into_values().collect(), radio }
+        Self { last_run, recipients: recipients.into_values().collect(), radio, warning_last }
     }
 }
 

@@ -1,9 +1,12 @@
 //! The one task that writes.
 
+use super::blocks::{self, NewBlock};
 use super::outbox;
 use super::people::{self, Added, NewRecipient};
+use super::reserve::Reserve;
+use super::retention::{self, Removal};
 use super::turn::{self, Series, Turn};
-use super::{Boot, Error};
+use super::{Boot, Error, code};
 use crate::domain::outbox::Change;
 use crate::domain::recipient::RecipientId;
 use crate::domain::rule::RuleBook;
@@ -15,6 +18,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Commands that go into one transaction at the most.
 const GROUP_MAX: usize = 64;
+/// `SQLITE_FULL`: <https://sqlite.org/rescode.html>.
+const FULL: i32 = 13;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
@@ -27,6 +32,9 @@ pub(super) enum Command {
     Outbox(Vec<Change>, Reply<()>),
     PutRecipients(Vec<NewRecipient>, Reply<Added>),
     RemoveRecipient(RecipientId, Reply<bool>),
+    Seal(Box<NewBlock>, Reply<()>),
+    Prune(Reply<u64>),
+    Remove(Removal, Reply<u64>),
 }
 
 /// A command that has been carried out and waits for the commit before anybody hears of it.
@@ -34,6 +42,7 @@ enum Done {
     Unit(Reply<()>),
     Added(Reply<Added>, Added),
     Removed(Reply<bool>, bool),
+    Counted(Reply<u64>, u64),
 }
 
 /// The one task that writes. Run it with [`Writer::run`].
@@ -43,6 +52,7 @@ pub struct Writer {
     waiting: mpsc::Receiver<Command>,
     boot: i64,
     series: Series,
+    reserve: Option<Reserve>,
 }
 
 pub(super) async fn connect(
@@ -57,7 +67,14 @@ impl Writer {
         options: SqliteConnectOptions,
         waiting: mpsc::Receiver<Command>,
     ) -> Self {
-        Self { connection, options, waiting, boot: 0, series: Series::default() }
+        let series = Series::default();
+        Self { connection, options, waiting, boot: 0, series, reserve: None }
+    }
+
+    /// Returns the writer with room that it gives up when the disk is full.
+    #[must_use]
+    pub fn with_reserve(self, reserve: Reserve) -> Self {
+        Self { reserve: Some(reserve), ..self }
     }
 
     /// Writes what the handles ask for, until every handle is gone; then closes the file.
@@ -69,6 +86,9 @@ impl Writer {
         let mut group = Vec::with_capacity(GROUP_MAX);
         while self.waiting.recv_many(&mut group, GROUP_MAX).await > 0 {
             self.write(&mut group).await;
+            if let Some(reserve) = &mut self.reserve {
+                reserve.look_again();
+            }
         }
         self.connection.close().await.map_err(Error::Write)
     }
@@ -120,8 +140,18 @@ impl Writer {
         Ok(())
     }
 
-    /// Carries the commands out and commits. The commands stay in `group` unless the commit succeeds.
+    /// Carries the commands out and commits. The commands stay in `group` unless the commit succeeds. Where the disk is
+    /// full, the reserve makes room for one more try: unlike a failed flush, that leaves the file as it was.
     async fn transact(&mut self, group: &mut Vec<Command>) -> Result<Vec<Done>, sqlx::Error> {
+        let result = self.attempt(group).await;
+        let is_full = result.as_ref().is_err_and(|error| code(error) == Some(FULL));
+        if is_full && self.reserve.as_mut().is_some_and(Reserve::give_up) {
+            return self.attempt(group).await;
+        }
+        result
+    }
+
+    async fn attempt(&mut self, group: &mut Vec<Command>) -> Result<Vec<Done>, sqlx::Error> {
         if let [Command::Turn(turn, _)] = group.as_slice()
             && turn.is_small()
         {
@@ -197,6 +227,11 @@ impl Writer {
             Command::RemoveRecipient(id, _) => {
                 return people::remove(connection, *id).await.map(Value::Removed);
             }
+            Command::Seal(block, _) => blocks::write(connection, block).await?,
+            Command::Prune(_) => return blocks::prune(connection).await.map(Value::Counted),
+            Command::Remove(removal, _) => {
+                return retention::carry_out(connection, removal).await.map(Value::Counted);
+            }
         }
         Ok(Value::Unit)
     }
@@ -207,6 +242,7 @@ enum Value {
     Unit,
     Added(Added),
     Removed(bool),
+    Counted(u64),
 }
 
 impl Command {
@@ -217,16 +253,19 @@ impl Command {
                 | Self::WallClock(_, reply)
                 | Self::Declare(_, _, reply)
                 | Self::Outbox(_, reply)
+                | Self::Seal(_, reply)
                 | Self::Turn(_, reply),
                 _,
             ) => Done::Unit(reply),
             (Self::PutRecipients(_, reply), Value::Added(added)) => Done::Added(reply, added),
-            (Self::PutRecipients(_, reply), Value::Unit | Value::Removed(_)) => {
-                Done::Added(reply, Added::default())
-            }
+            (Self::PutRecipients(_, reply), _) => Done::Added(reply, Added::default()),
             (Self::RemoveRecipient(_, reply), value) => {
                 Done::Removed(reply, matches!(value, Value::Removed(true)))
             }
+            (Self::Prune(reply) | Self::Remove(_, reply), Value::Counted(count)) => {
+                Done::Counted(reply, count)
+            }
+            (Self::Prune(reply) | Self::Remove(_, reply), _) => Done::Counted(reply, 0),
         }
     }
 
@@ -238,7 +277,9 @@ impl Command {
             | Self::WallClock(_, reply)
             | Self::Declare(_, _, reply)
             | Self::Outbox(_, reply)
+            | Self::Seal(_, reply)
             | Self::Turn(_, reply) => reply.send(Err(error)).is_ok(),
+            Self::Prune(reply) | Self::Remove(_, reply) => reply.send(Err(error)).is_ok(),
             Self::PutRecipients(_, reply) => reply.send(Err(error)).is_ok(),
             Self::RemoveRecipient(_, reply) => reply.send(Err(error)).is_ok(),
         };
@@ -252,6 +293,7 @@ impl Done {
             Self::Unit(reply) => reply.send(Ok(())).is_ok(),
             Self::Added(reply, added) => reply.send(Ok(added)).is_ok(),
             Self::Removed(reply, removed) => reply.send(Ok(removed)).is_ok(),
+            Self::Counted(reply, count) => reply.send(Ok(count)).is_ok(),
         };
     }
 }

@@ -1,5 +1,7 @@
 /* Stands between the program and the C library, to make the disk fail and the calendar jump. The file that
-   KENGELE_TEST_FAULTS names says what is wrong now: "full", "readonly" or "flush" for databases, and "clock N" for a
+   KENGELE_TEST_FAULTS names says what is wrong now: "full", "tight" (full until the reserve beside the database is gone),
+   "readonly" or "flush" for databases, "narrow" for a disk that says that it is nearly full, "rot" for copies that are not
+   what was written, and "clock N" for a
    calendar that is N seconds off. */
 
 #define _GNU_SOURCE
@@ -9,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,20 +35,46 @@ static int has(const char *fault) {
     return found;
 }
 
+/* Returns where the name of the database ends in the path of an open file; NULL where it is another file. */
+static char *database(int file, char *path, size_t room) {
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+    ssize_t length = readlink(link, path, room - 1);
+    if (length < 0) return NULL;
+    path[length] = 0;
+    char *name = strstr(path, "kengele.db");
+    return name ? name + strlen("kengele.db") : NULL;
+}
+
 static int is_database(int file) {
+    char path[4096];
+    return database(file, path, sizeof path) != NULL;
+}
+
+static int has_reserve(int file) {
+    char path[4096];
+    char *end = database(file, path, sizeof path - 16);
+    if (!end) return 0;
+    strcpy(end, ".reserve");
+    int before = errno, found = access(path, F_OK) == 0;
+    errno = before;
+    return found;
+}
+
+static int refuses(int file) {
+    if (!is_database(file)) return 0;
+    if (has("full") || (has("tight") && has_reserve(file))) return ENOSPC;
+    if (has("readonly")) return EROFS;
+    return 0;
+}
+
+static int rots(int file, off64_t at) {
     char link[64], path[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", file);
     ssize_t length = readlink(link, path, sizeof path - 1);
     if (length < 0) return 0;
     path[length] = 0;
-    return strstr(path, "kengele.db") != NULL;
-}
-
-static int refuses(int file) {
-    if (!is_database(file)) return 0;
-    if (has("full")) return ENOSPC;
-    if (has("readonly")) return EROFS;
-    return 0;
+    return at >= 4096 && strstr(path, ".part") && has("rot");
 }
 
 ssize_t pwrite64(int file, const void *bytes, size_t count, off64_t at) {
@@ -53,6 +82,13 @@ ssize_t pwrite64(int file, const void *bytes, size_t count, off64_t at) {
     if (!real) real = dlsym(RTLD_NEXT, "pwrite64");
     int error = refuses(file);
     if (error) { errno = error; return -1; }
+    if (rots(file, at)) {
+        char *rotten = malloc(count);
+        memset(rotten, 0xa5, count);
+        ssize_t result = real(file, rotten, count, at);
+        free(rotten);
+        return result;
+    }
     return real(file, bytes, count, at);
 }
 
@@ -82,6 +118,18 @@ static int flush(int file, const char *name) {
 
 int fsync(int file) { return flush(file, "fsync"); }
 int fdatasync(int file) { return flush(file, "fdatasync"); }
+
+int statvfs64(const char *path, struct statvfs64 *room) {
+    static int (*real)(const char *, struct statvfs64 *);
+    if (!real) real = dlsym(RTLD_NEXT, "statvfs64");
+    int result = real(path, room);
+    if (result == 0 && has("narrow")) room->f_bavail = 8;
+    return result;
+}
+
+int statvfs(const char *path, struct statvfs *room) {
+    return statvfs64(path, (struct statvfs64 *)room);
+}
 
 int clock_gettime(clockid_t clock, struct timespec *now) {
     static int (*real)(clockid_t, struct timespec *);

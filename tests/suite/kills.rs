@@ -5,7 +5,7 @@
 //! found by a few lines that look at the stored values in the order in which they were judged.
 
 use crate::gateway::{BEGIN_S, Site};
-use crate::peers::{PATIENCE, program, wait_for};
+use crate::peers::{PATIENCE, wait_for};
 use kengele::domain::reading::Quality;
 use kengele::sim::node::{self, Witness};
 use kengele::sim::world::Publication;
@@ -164,19 +164,19 @@ fn number(value: &Value) -> i64 {
 /// below the other since. What is sent again after a kill may come after newer readings: it says nothing of now, and what
 /// was under way for long begins nothing.
 fn dangers_begun(site: &Site) -> usize {
-    let query = "select s.node, r.value, r.quality, r.stamp from reading r join series s on s.id = r.series \
-                 where s.quantity = 'water_level' order by r.id";
-    let rows = program("sqlite3").arg(site.database()).arg(query).output().unwrap();
-    let rows = String::from_utf8(rows.stdout).unwrap();
+    let rows = site.ask(&["readings", "--quantity", "water_level"]);
     let mut above: BTreeSet<&str> = BTreeSet::new();
     let mut newest: BTreeMap<&str, i64> = BTreeMap::new();
     let (mut is_danger, mut begun) = (false, 0);
-    for row in rows.lines() {
-        let fields: Vec<&str> = row.split('|').collect();
-        let (node, level): (&str, f64) = (fields[0], fields[1].parse().unwrap());
-        let (good, late) = (Quality::Good.code().to_string(), Quality::Late.code().to_string());
-        assert!(fields[2] == good || fields[2] == late, "nothing is wrong with the gauges: {row}");
-        let stamp: i64 = fields[3].parse().unwrap();
+    for row in rows.as_array().unwrap() {
+        let (node, level) = (row["node"].as_str().unwrap(), row["value"].as_f64().unwrap());
+        let quality = row["quality"].as_str().unwrap();
+        let is_good = quality == Quality::Good.as_str();
+        assert!(
+            is_good || quality == Quality::Late.as_str(),
+            "nothing is wrong with the gauges: {row}"
+        );
+        let stamp = number(&row["unix_ms"]);
         let newest = newest.entry(node).or_insert(stamp);
         if stamp < *newest {
             continue;
@@ -188,7 +188,7 @@ fn dangers_begun(site: &Site) -> usize {
             above.remove(node);
         }
         let holds = above.len() == 2;
-        if holds && !is_danger && fields[2] == good {
+        if holds && !is_danger && is_good {
             begun += 1;
             is_danger = true;
         }

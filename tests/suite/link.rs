@@ -3,7 +3,8 @@
 
 use crate::peers::PATIENCE;
 use bytes::Bytes;
-use kengele::app::convert;
+use kengele::app::{backup, convert, restore};
+use kengele::archive::{self, ReadingRow, Wanted};
 use kengele::config::Source;
 use kengele::domain::engine::Engine;
 use kengele::domain::frame::{Envelope, Frame, Origin};
@@ -15,11 +16,12 @@ use kengele::domain::time::{ClockQuality, Timestamp, WallClock};
 use kengele::pipeline::{
     Chance, Command, LinkAnswer, LinkCommand, LinkError, LinkStatus, Outlets, Pipeline, Status,
 };
-use kengele::store::{ReadingRow, ReadingsWanted, Store};
+use kengele::store::Store;
 use kengele::supervise::Tasks;
 use kengele::telemetry::{Clock, Telemetry};
 use kengele::wire::sealed::{
-    Boot, Field, Health, Kind, Outcome, Provisioning, Reading, Report, Schema, Session, Told, Value,
+    self, Boot, Field, Health, Kind, Outcome, Provisioning, Reading, Report, Schema, Session, Told,
+    Value,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -138,13 +140,17 @@ impl Gateway {
 
     /// Ends as a process does that is killed: nothing is said to anybody.
     async fn killed_and_started_again(&mut self, gap_is_certain: bool) {
+        self.killed().await;
+        self.began_s += 3600;
+        self.begin(gap_is_certain).await;
+    }
+
+    async fn killed(&mut self) {
         let Run { mut tasks, mut writer, store, frames, commands, .. } = self.run.take().unwrap();
         tasks.stop();
         tasks.next_ended().await;
         drop((store, frames, commands, tasks));
         writer.next_ended().await;
-        self.began_s += 3600;
-        self.begin(gap_is_certain).await;
     }
 
     fn run(&mut self) -> &mut Run {
@@ -213,14 +219,7 @@ impl Gateway {
     }
 
     async fn readings(&mut self) -> Vec<ReadingRow> {
-        let wanted = ReadingsWanted {
-            node: None,
-            quantity: None,
-            from_ms: None,
-            until_ms: None,
-            last: None,
-        };
-        self.run().store.readings(&wanted).await.unwrap()
+        archive::readings(&self.run().store, &Wanted::default()).await.unwrap().rows
     }
 
     /// Waits until so many frames were refused for that reason.
@@ -506,6 +505,60 @@ async fn a_siren_is_told_at_once_until_it_confirms_and_then_told_to_be_silent() 
     gateway.hear(&answer).await;
     until(async || gateway.status().await.sirens[0].confirmed).await;
     assert!(gateway.node("paa").await.orders.is_empty());
+}
+
+/// After the backup the siren was told to sound; the card died, and the gateway has forgotten it.
+#[tokio::test]
+async fn after_a_restore_a_node_takes_its_new_key_and_a_siren_sounds() {
+    let mut gateway = Gateway::start().await;
+    let mut node = gateway.add("paa").await;
+    let data = gateway.folder.path().to_path_buf();
+    let places = convert::Places { socket: data.join("none"), data: data.clone() };
+    let (file, config) = (data.join("backup.db"), data.join("kengele.toml"));
+    backup::without_gateway(&places, &file, false).await.unwrap();
+    gateway.siren(siren::Command::Sound).await;
+    let downlink = gateway.downlink().await;
+    let (_, told) = node.hears(&downlink, 100);
+    let answer = node.does(told, 101);
+    gateway.hear(&answer).await;
+    gateway.killed().await;
+    std::fs::remove_file(gateway.database()).unwrap();
+    std::fs::write(&config, CONFIG).unwrap();
+    let said = restore::restore(&config, &places, &file).await.unwrap();
+    assert_eq!(said["rekeyed"], serde_json::json!(["paa"]), "{said}");
+    gateway.began_s += 3600;
+    gateway.begin(true).await;
+    gateway.siren(siren::Command::Sound).await;
+    let (mut sounds, mut uptime_s) = (false, 200);
+    while !sounds {
+        let downlink = gateway.downlink().await;
+        uptime_s += 10;
+        // The node takes it for a new frame; its order is not taken for the one before.
+        let answer = match node.hears(&downlink, uptime_s).1 {
+            Some(Told::Rekeyed(ack)) => {
+                let sealed = node.0.seal(Kind::Ack, false, &ack.to_bytes(), uptime_s + 1);
+                sealed.unwrap().frame.to_vec()
+            }
+            Some(Told::Do { number, command }) => {
+                sounds |= matches!(command, sealed::Command::SirenOn { .. });
+                node.does(Some(Told::Do { number, command }), uptime_s + 1)
+            }
+            other => panic!("{other:?}"),
+        };
+        gateway.hear(&answer).await;
+    }
+    until(async || gateway.status().await.sirens[0].confirmed).await;
+    until(async || {
+        // Orders about sirens go first.
+        if let Ok(downlink) = gateway.run().downlinks.try_recv()
+            && let Some(Told::Rekeyed(ack)) = node.hears(&downlink, 900).1
+        {
+            let sealed = node.0.seal(Kind::Ack, false, &ack.to_bytes(), 901).unwrap();
+            gateway.hear(&sealed.frame).await;
+        }
+        gateway.node("paa").await.epoch == 1
+    })
+    .await;
 }
 
 #[tokio::test]

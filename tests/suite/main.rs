@@ -10,7 +10,9 @@
 )]
 
 mod air;
+mod archive;
 mod blocks;
+mod card;
 mod channels;
 mod command_line;
 mod config;

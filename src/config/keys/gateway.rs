@@ -2,6 +2,7 @@
 
 use super::{
     Key, Kind, Table, channels, default, link, lora, mqtt, optional, radio, required, rules, siren,
+    storage,
 };
 
 /// The top of `kengele.toml`.
@@ -10,6 +11,11 @@ pub(in crate::config) static ROOT: Table = Table {
     doc: "",
     keys: &[
         required("gateway", Kind::Table(&GATEWAY), "The gateway itself."),
+        optional(
+            "storage",
+            Kind::Table(&storage::STORAGE),
+            "What is kept on the card, and for how long.",
+        ),
         optional("listener", Kind::Table(&mqtt::LISTENER), "The embedded MQTT listener."),
         optional("broker", Kind::Tables(&mqtt::BROKER), "MQTT brokers that others run."),
         optional("topic", Kind::Tables(&mqtt::TOPIC), "How publications become readings."),

@@ -10,6 +10,7 @@ mod mqtt;
 mod radio;
 mod rules;
 mod siren;
+mod storage;
 
 pub(super) use gateway::ROOT;
 pub(super) use hub::HUB;

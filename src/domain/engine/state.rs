@@ -98,6 +98,17 @@ impl Engine {
         Ok(engine)
     }
 
+    /// Returns the number of the warning that was raised last, by this engine or before it.
+    #[must_use]
+    pub const fn last_warning(&self) -> WarningId {
+        WarningId(self.warnings_so_far)
+    }
+
+    /// Numbers the warnings that follow above `last`, which somebody may know already: people by their texts, sirens, a hub.
+    pub fn number_above(&mut self, last: WarningId) {
+        self.warnings_so_far = self.warnings_so_far.max(last.0);
+    }
+
     /// Fills the list of deadlines under a new rule book. Entries may be early, so that one now for every node and warning
     /// will do; and a node may already be unheard for a time that matters from now on.
     fn queue_everything(&mut self) {

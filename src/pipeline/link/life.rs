@@ -128,9 +128,9 @@ pub struct LinkStatus {
 }
 
 /// What a command changes, and its answer.
-pub(super) struct Changed {
-    pub(super) rows: Vec<(String, Vec<u8>)>,
-    pub(super) answer: LinkAnswer,
+pub(in crate::pipeline) struct Changed {
+    pub(in crate::pipeline) rows: Vec<(String, Vec<u8>)>,
+    pub(in crate::pipeline) answer: LinkAnswer,
 }
 
 impl Changed {
@@ -140,7 +140,7 @@ impl Changed {
 }
 
 impl Links {
-    pub(super) fn command(
+    pub(in crate::pipeline) fn command(
         &mut self,
         command: LinkCommand,
         now: Timestamp,

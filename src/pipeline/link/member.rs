@@ -20,17 +20,19 @@ const SILENCE_VALID: Duration = Duration::from_hours(6);
 /// A new key, or another interval, waits so long for its node.
 pub(super) const SETTING_VALID: Duration = Duration::from_hours(24 * 7);
 /// Where the network's own row stands in the store; those of nodes have their name behind it.
-pub(super) const KEY: &str = "wf1";
+pub(in crate::pipeline) const KEY: &str = "wf1";
 /// The first byte of a node's row.
 const FORMAT: u8 = 1;
+/// Bytes of a node's row before its state: format, number, epoch, root.
+const HEAD_BYTES: usize = 1 + 2 + 2 + 16;
 
 /// What the nodes of one gateway share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Network {
+pub(in crate::pipeline) struct Network {
     /// Drawn with the first node.
-    pub(super) net: Option<u32>,
+    pub(in crate::pipeline) net: Option<u32>,
     /// The highest number that was given away; none is ever given twice.
-    pub(super) numbers: u16,
+    pub(in crate::pipeline) numbers: u16,
 }
 
 #[derive(Debug)]
@@ -55,11 +57,25 @@ impl Network {
         Self { net: Some(u32::from_be_bytes(*net)), numbers }
     }
 
-    pub(super) fn row(self) -> Option<(String, Vec<u8>)> {
+    pub(in crate::pipeline) fn row(self) -> Option<(String, Vec<u8>)> {
         let mut row = self.net?.to_be_bytes().to_vec();
         row.extend(self.numbers.to_be_bytes());
         Some((KEY.to_owned(), row))
     }
+}
+
+/// Returns what a network's row says, if it is whole.
+pub(in crate::pipeline) fn network_of(row: &[u8]) -> Option<Network> {
+    let (net, numbers) = row.split_first_chunk::<4>()?;
+    let numbers = u16::from_be_bytes(numbers.try_into().ok()?);
+    Some(Network { net: Some(u32::from_be_bytes(*net)), numbers })
+}
+
+/// Returns what stands before the state in a node's row, and the state.
+pub(in crate::pipeline) fn split_row(row: &[u8]) -> Option<(&[u8], State)> {
+    let (head, state) = row.split_at_checked(HEAD_BYTES)?;
+    let state = State::from_bytes(state).ok()?;
+    (head.first() == Some(&FORMAT)).then_some((head, state))
 }
 
 pub(super) fn key(name: &str) -> String {

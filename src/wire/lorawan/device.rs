@@ -9,7 +9,7 @@ use super::{DevAddr, Eui};
 use crate::domain::radio::{Modulation, Window};
 
 /// Largest step of a counter in 1.0.2 and 1.0.3: `MAX_FCNT_GAP` of the regional parameters.
-const GAP_MAX: u16 = 16_384;
+pub(super) const GAP_MAX: u16 = 16_384;
 /// A device that began its counter again is believed below this counter only: it leaves an attacker few old frames.
 const RESET_BELOW: u16 = 64;
 /// How often the acknowledgement of one uplink is sent again: one frame is sent at most 15 times (`NbTrans`, LoRaWAN

@@ -11,7 +11,7 @@ use super::state::{Session, State};
 /// who replays one that was forgotten gets a join accept that it cannot read, and cuts nobody off.
 pub const NONCES_MAX: usize = 256;
 /// `JoinNonce` has 24 bits.
-const JOIN_NONCE_MAX: u32 = 0x00FF_FFFF;
+pub(super) const JOIN_NONCE_MAX: u32 = 0x00FF_FFFF;
 /// Most channels that a join accept tells: RP002-1.0.4 §2.4 (`CFList` type 0).
 const CHANNELS_MAX: usize = 5;
 

@@ -1,11 +1,14 @@
 //! What is remembered of one device, and its form in the store.
 
 use super::DevAddr;
-use super::join::NONCES_MAX;
+use super::join::{JOIN_NONCE_MAX, NONCES_MAX};
 use super::key::Key;
 
 /// The first byte of a stored state.
 const FORMAT: u8 = 1;
+/// `JoinNonce`s that are passed over when the gateway's memory has gone back: as many as a device has `DevNonce`s, each of
+/// which takes one. There are 2^24.
+const JOINS_PASSED: u32 = 1 << 16;
 
 /// Why stored bytes are no state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +89,17 @@ impl Session {
         }
     }
 
+    fn is_same(&self, other: &Self) -> bool {
+        (self.dev_addr, &self.nwk_s_key, &self.app_s_key)
+            == (other.dev_addr, &other.nwk_s_key, &other.app_s_key)
+    }
+
+    fn further(&self, other: &Self) -> Self {
+        let heard = |session: &Self| session.last.map(|last| last.counter);
+        let ahead = if heard(other) > heard(self) { other } else { self };
+        Self { down_next: self.down_next.max(other.down_next), ..ahead.clone() }
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         let flags = [self.joined, self.awaiting_ack, self.settled, self.last.is_some()];
         out.push((0..).zip(flags).map(|(bit, flag)| u8::from(flag) << bit).sum());
@@ -133,6 +147,41 @@ impl Session {
 }
 
 impl State {
+    /// Returns the state after the gateway's memory went back to this one, since which at most `frames` frames left: no
+    /// downlink counter and no `JoinNonce` is used again. A session that began since is not known: such a device has to
+    /// join again.
+    #[must_use]
+    pub fn after_rollback(mut self, frames: u32) -> Self {
+        for session in [&mut self.session, &mut self.offered].into_iter().flatten() {
+            session.down_next = session.down_next.saturating_add(frames);
+            // What the device acknowledges next need not be what is remembered.
+            session.awaiting_ack = false;
+        }
+        self.join_nonce = self.join_nonce.saturating_add(JOINS_PASSED).min(JOIN_NONCE_MAX);
+        self
+    }
+
+    /// Returns of this memory of a device and an older one what is further: the session that a frame was heard of last,
+    /// with no counter and no nonce that either has used.
+    #[must_use]
+    pub fn further(&self, older: &Self) -> Self {
+        let mut state = self.clone();
+        state.join_nonce = self.join_nonce.max(older.join_nonce);
+        state.reset_used |= older.reset_used;
+        let known = older.dev_nonces.iter().filter(|nonce| !self.dev_nonces.contains(nonce));
+        state.dev_nonces = known.chain(&self.dev_nonces).copied().collect();
+        let surplus = state.dev_nonces.len().saturating_sub(NONCES_MAX);
+        state.dev_nonces.drain(..surplus);
+        state.session = match (&self.session, &older.session) {
+            (Some(new), Some(old)) if new.is_same(old) => Some(new.further(old)),
+            // A session of which nothing was heard is worth less than one that works.
+            (Some(new), Some(old)) if new.last.is_none() => Some(old.clone()),
+            (new, old) => new.as_ref().or(old.as_ref()).cloned(),
+        };
+        state.offered = self.offered.clone().or_else(|| older.offered.clone());
+        state
+    }
+
     /// Returns the bytes that [`State::from_bytes`] reads. They hold session keys: they belong where secrets may be.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -464,6 +464,67 @@ fn what_is_no_uplink_is_refused_by_its_reason() {
     assert_eq!(parse(&twice), Err(FrameError::CommandsTwice));
 }
 
+/// The gateway lives on after a backup, answers, and lets the device join; then it is put back.
+#[test]
+fn after_a_rollback_no_counter_and_no_nonce_is_used_again() {
+    let mut device = device();
+    let acknowledge = |device: &mut Device, counter| {
+        let used = device.state().session.as_ref().unwrap().down_next;
+        let reply = hear(device, &frame(CONFIRMED, counter)).unwrap().reply.unwrap();
+        opened(&reply, used);
+        used
+    };
+    acknowledge(&mut device, 1);
+    let backup = device.state().clone();
+    let used: Vec<u32> = (2..500).map(|counter| acknowledge(&mut device, counter)).collect();
+    let present = device.state().clone();
+    device.commit(backup.after_rollback(8192));
+    let counter = acknowledge(&mut device, 500);
+    assert!(counter > *used.last().unwrap() && counter < u32::from(device::GAP_MAX), "{counter}");
+    // Of the present state and the older one, no counter of either.
+    let older = device.state().clone();
+    device.commit(present.further(&older));
+    assert!(acknowledge(&mut device, 501) > counter);
+    assert_eq!(hear(&mut device, &frame(REPORT, 499)), Err(Refusal::Replay));
+
+    let mut device = joiner(Version::V1_0_3);
+    join(&mut device, &request(1)).unwrap();
+    let backup = device.state().clone();
+    (2..300).for_each(|nonce| drop(join(&mut device, &request(nonce)).unwrap()));
+    let highest = device.state().join_nonce;
+    device.commit(backup.after_rollback(8192));
+    join(&mut device, &request(300)).unwrap();
+    assert!(device.state().join_nonce > highest);
+    let last = State { join_nonce: 0x00FF_FFFF, ..State::default() };
+    device.commit(last.after_rollback(8192));
+    assert_eq!(join(&mut device, &request(301)), Err(Refusal::JoinNoncesExhausted));
+}
+
+/// A device has joined a gateway that began without the backup.
+#[test]
+fn the_session_that_works_outlives_a_restore() {
+    let mut device = joiner(Version::V1_0_3);
+    join(&mut device, &request(1)).unwrap();
+    let (nwk, app) = offered(&device);
+    hear(&mut device, &signed(REPORT, 0, &nwk, &app)).unwrap();
+    let backup = device.state().clone().after_rollback(8192);
+    device.commit(State::default());
+    join(&mut device, &request(2)).unwrap();
+    let offered_only = device.state().clone();
+    let (new_nwk, new_app) = offered(&device);
+    hear(&mut device, &signed(REPORT, 0, &new_nwk, &new_app)).unwrap();
+    let present = device.state().clone();
+    device.commit(present.further(&backup));
+    assert!(hear(&mut device, &signed(REPORT, 1, &new_nwk, &new_app)).is_ok());
+    assert!(device.state().join_nonce > 65_536, "none of either is given again");
+    assert_eq!(join(&mut device, &request(1)), Err(Refusal::DevNonceUsed));
+    // Of which nothing was heard: either may be the device's.
+    device.commit(offered_only.further(&backup));
+    assert!(hear(&mut device, &signed(REPORT, 1, &nwk, &app)).is_ok());
+    device.commit(offered_only.further(&backup));
+    assert!(hear(&mut device, &signed(REPORT, 0, &new_nwk, &new_app)).is_ok());
+}
+
 #[test]
 fn a_session_without_counters_left_sends_nothing() {
     let mut device = device();

@@ -20,6 +20,9 @@ pub const READINGS_REMEMBERED: usize = 32;
 pub const UNSTORED_MAX: u32 = 32;
 /// How long the question after the time waits for an answer, s.
 const PROOF_EXPIRES_S: u64 = 3600;
+/// Names of orders that are passed over when the gateway's memory has gone back. A node knows the order that it did last by
+/// the low 16 bits of its name: with half of them passed over, none of the next looks done.
+const ORDERS_PASSED: u32 = 1 << 15;
 
 /// A key that was offered, and that the node has not spoken with yet.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -144,6 +147,34 @@ impl State {
         Self { down_next: self.down_next.saturating_add(UNSTORED_MAX), ..self }
     }
 
+    /// Returns the state after the gateway's memory went back to this one, since which at most `frames` frames left: no
+    /// counter and no name of an order is used again, the orders that waited are old, and until the node proves it, its
+    /// frames are not known to be fresh.
+    #[must_use]
+    pub const fn after_rollback(self, frames: u32) -> Self {
+        let next_id = self.orders.next_id.wrapping_add(ORDERS_PASSED);
+        let orders = Orders { waiting: [None; ORDERS_MAX], next_id };
+        let down_next = self.down_next.saturating_add(frames);
+        Self { down_next, orders, ..self }.with_time_in_doubt()
+    }
+
+    /// Returns the state in which nothing is known of how the node's seconds lie on the gateway's time line.
+    #[must_use]
+    pub const fn with_time_forgotten(self) -> Self {
+        Self { anchor: None, heard_at_s: None, ..self }
+    }
+
+    /// Returns of two memories of one node the one that has heard more of it, with no counter that either has used.
+    #[must_use]
+    pub fn further(&self, other: &Self) -> Self {
+        let heard = |state: &Self| (state.current.number, state.window.highest);
+        let ahead = if heard(other) > heard(self) { other } else { self };
+        let mut state = *ahead;
+        state.down_next = self.down_next.max(other.down_next);
+        state.orders.next_id = self.orders.next_id.max(other.orders.next_id);
+        state
+    }
+
     /// Returns the epoch that the node speaks with, as far as it was heard.
     #[must_use]
     pub const fn epoch(&self) -> u16 {
@@ -160,6 +191,12 @@ impl State {
     #[must_use]
     pub const fn highest(&self) -> Option<u32> {
         self.window.highest
+    }
+
+    /// Returns the counter of the next frame to the node.
+    #[must_use]
+    pub const fn down_next(&self) -> u32 {
+        self.down_next
     }
 
     /// Returns when the node was last heard, s on the gateway's time line.
