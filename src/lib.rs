@@ -7,6 +7,7 @@
 //! `domain` and `wire` are pure: no clock, no input or output, no randomness, no logs.
 
 pub mod supervise;
+pub mod backoff;
 pub mod telemetry;
 pub mod domain;
 pub mod wire;
@@ -15,6 +16,7 @@ pub mod source;
 pub mod pipeline;
 pub mod store;
 pub mod archive;
+pub mod uplink;
 pub mod dispatch;
 pub mod channel;
 pub mod hub;

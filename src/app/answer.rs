@@ -10,6 +10,7 @@ use crate::domain::time::Timestamp;
 use crate::pipeline::SirenStatus;
 use crate::source::{lora, mqtt, semtech_udp};
 use crate::store::{DayRow, WarningRow};
+use crate::uplink;
 use serde_json::{Value, json};
 
 pub(super) fn outbox(outbox: &Standing, sms: &Sms) -> Value {
@@ -134,6 +135,16 @@ pub(super) fn day(row: &DayRow) -> Value {
     json!({
         "day": row.day, "node": row.node, "quantity": quantity.name(), "unit": quantity.symbol(),
         "readings": day.readings, "low": day.low, "mean": day.total / day.readings as f64, "high": day.high,
+    })
+}
+
+pub(super) fn uplink(report: &uplink::Report, now: Timestamp) -> Value {
+    let (standing, counters) = (report.standing(), &report.counters);
+    json!({
+        "answered_s_ago": standing.answered.map(|at| now.since(at).as_secs()),
+        "trouble": standing.trouble, "suspended": standing.suspended,
+        "packets": counters.packets.get(), "answered": counters.answered.get(), "failed": counters.failed.get(),
+        "refused": counters.refused.get(),
     })
 }
 

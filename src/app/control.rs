@@ -444,6 +444,7 @@ impl Hands {
             "rule_book": status.rule_book,
             "clock": { "unix_ms": wall.unix_ms(clock.now()), "quality": wall.quality.as_str() },
             "disk": disk,
+            "uplink": self.uplink.as_ref().map(|uplink| answer::uplink(uplink, clock.now())),
             "archive": self.archive.standing().map(|standing| answer::archive(&standing)),
             "nodes": status.nodes.iter().map(|(name, place, heard, silent)| json!({
                 "node": name, "place": place, "heard_s_ago": heard.map(|ago| ago.as_secs()), "silent": silent,

@@ -483,7 +483,7 @@ pub fn broker(
 }
 
 /// Trusts the authorities in `ca_file`, or the public ones.
-fn client_tls(ca_file: Option<&FilePath>) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+pub(super) fn client_tls(ca_file: Option<&FilePath>) -> anyhow::Result<Arc<rustls::ClientConfig>> {
     let mut roots = rustls::RootCertStore::empty();
     match ca_file {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),

@@ -2,7 +2,7 @@
 
 use super::inspection::Inspection;
 use crate::pipeline::Status;
-use crate::store::{ReserveView, free_bytes};
+use crate::store::{ReserveState, ReserveView, free_bytes};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +19,11 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn new(data: &Path, reserve: ReserveView) -> Self {
         Self { data: data.into(), reserve, written_before: written_bytes().unwrap_or(0) }
+    }
+
+    /// Returns the free bytes, where they can be known, and whether the disk was full of late.
+    pub(super) fn room(&self) -> (Option<u64>, bool) {
+        (free_bytes(&self.data).ok(), self.reserve.state() == ReserveState::GivenUp)
     }
 
     /// Answers for `status`; `readings` were stored since the start.

@@ -33,6 +33,11 @@ impl Inspection {
         Ok(())
     }
 
+    /// Returns whether damage was found.
+    pub(super) fn found_damage(&self) -> bool {
+        matches!(self.0.get(), Some(Ok(faults)) if !faults.is_empty())
+    }
+
     /// Returns `checked` and `faults`, in SQLite's words.
     pub(super) fn answer(&self) -> (bool, Value) {
         match self.0.get() {

@@ -14,6 +14,7 @@ mod nodes;
 mod opening;
 pub mod radio;
 pub mod restore;
+mod uplink;
 
 use crate::archive::{self, Archive};
 use crate::channel::http_sms::HttpSms;
@@ -98,6 +99,7 @@ pub struct Hands {
     telemetry: Telemetry,
     inspection: Inspection,
     archive: archive::Report,
+    uplink: Option<crate::uplink::Report>,
     disk: Disk,
     health: Arc<BTreeMap<String, watch::Receiver<modem::Health>>>,
     modems: Arc<BTreeMap<String, mpsc::Sender<modem::Request>>>,
@@ -187,7 +189,7 @@ impl Gateway {
             start_sources(config, &frames, (downlinks_in, outbounds), &telemetry, &mut tasks)
                 .await?;
         let archive = Archive::new(store.clone(), config.storage.clone());
-        let hands = Hands {
+        let mut hands = Hands {
             forwarders,
             radio,
             commands,
@@ -196,6 +198,7 @@ impl Gateway {
             telemetry: telemetry.clone(),
             inspection: Inspection::default(),
             archive: archive.report(),
+            uplink: None,
             disk: Disk::new(data, reserve),
             health: Arc::new(lanes.health),
             modems: Arc::new(lanes.modems),
@@ -208,6 +211,12 @@ impl Gateway {
             nudge,
             copying: Arc::default(),
         };
+        if let Some(settings) = &config.uplink {
+            let (clock, doctor) = (telemetry.clock.clone(), hands.clone());
+            let uplink = uplink::make(settings, store.clone(), clock, doctor)?;
+            hands.uplink = Some(uplink.report());
+            tasks.spawn("uplink", uplink.run(tasks.stop_signal()));
+        }
         let display = Display::new(listener, telemetry.clock.clone(), &warnings);
         tasks.spawn("display", display.run(shown_in));
         // A clock that runs too fast has no calendar to be put right by.

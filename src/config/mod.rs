@@ -32,6 +32,7 @@ mod siren;
 mod storage;
 mod texts;
 mod topic;
+mod uplink;
 
 pub use amount::span_as_written;
 pub use board::{BOARDS, Chip, Radio, RadioBus, Wiring};
@@ -49,6 +50,7 @@ pub use settings::{
 };
 pub use siren::{Siren, SirenPayloads, SirenWay};
 pub use storage::{Removable, Storage};
+pub use uplink::{History, Uplink};
 
 use crate::domain::recipient::Role;
 use crate::domain::rule::RuleBook;
@@ -164,6 +166,7 @@ fn check(
 ) -> (Config, Vec<TextReport>) {
     let gateway = gateway::gateway(root, faults);
     let storage = storage::storage(root, faults);
+    let uplink = uplink::uplink(root);
     let sms = gateway::sms(root);
     let nodes = node::nodes(root, faults);
     let areas = people::areas(root, faults);
@@ -209,6 +212,7 @@ fn check(
         rules: Arc::new(book),
         gateway,
         storage,
+        uplink,
         listener,
         brokers,
         topics,

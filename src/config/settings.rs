@@ -4,6 +4,7 @@ use super::board::Radio;
 use super::link::{LinkNode, Report};
 use super::siren::Siren;
 use super::storage::Storage;
+use super::uplink::Uplink;
 use crate::domain::quantity::{Quantity, Unit};
 use crate::domain::recipient::{PhoneNumber, Role};
 use crate::domain::rule::RuleBook;
@@ -20,6 +21,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// What is kept, and for how long.
     pub storage: Storage,
+    /// The hub that it tells what it knows.
+    pub uplink: Option<Uplink>,
     /// The embedded MQTT listener; `None` when the file has no `[listener]`.
     pub listener: Option<Listener>,
     /// Brokers that others run.
@@ -82,11 +85,13 @@ impl Config {
                 vec![("nwk_s_key_file", nwk_s_key_file), ("app_s_key_file", app_s_key_file)]
             }
         });
+        let uplink = self.uplink.iter().map(|uplink| ("key_file", &uplink.key_file));
         let all = listener
             .chain(brokers.map(|path| ("password_file", path)))
             .chain(pins.map(|path| ("pin_file", path)))
             .chain(providers)
-            .chain(radio);
+            .chain(radio)
+            .chain(uplink);
         all.map(|(key, path)| (key, path.as_path()))
     }
 

@@ -106,6 +106,15 @@ pub enum MessageType {
 }
 
 impl MessageType {
+    /// Every type.
+    pub const ALL: [Self; 3] = [Self::Alert, Self::Update, Self::Cancel];
+
+    /// Returns the type that `word` names.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|message_type| message_type.as_str() == word)
+    }
+
     /// Returns the word that CAP spells.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -135,6 +144,22 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 6] = [
+        Self::Raised,
+        Self::Upgraded,
+        Self::Downgraded,
+        Self::Reissued,
+        Self::Cleared,
+        Self::Withdrawn,
+    ];
+
+    /// Returns the reason that `word` names.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
+    }
+
     /// Returns the word used in the database, in JSON and on screen.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

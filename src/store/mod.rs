@@ -14,6 +14,7 @@ mod restore;
 mod retention;
 mod salvage;
 mod turn;
+mod untold;
 mod writer;
 
 pub use blocks::{
@@ -28,6 +29,9 @@ pub use restore::{Forward, RunOnRecord, take_forward};
 pub use retention::{Kept, Removal, Run, Size};
 pub use salvage::Salvaged;
 pub use turn::{Kind, Turn, Undecoded};
+pub use untold::{
+    Backlog, BlockOrder, BookOnRecord, LatestReading, Told, UntoldAlert, UntoldBlock, UntoldOutcome,
+};
 pub use writer::Writer;
 
 use crate::domain::outbox::Change;

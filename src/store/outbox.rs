@@ -58,8 +58,6 @@ impl NewDelivery {
 }
 
 const PRIORITIES: [Priority; 3] = [Priority::Danger, Priority::Warning, Priority::Advice];
-const MESSAGE_TYPES: [MessageType; 3] =
-    [MessageType::Alert, MessageType::Update, MessageType::Cancel];
 
 const fn subject_word(subject: Subject) -> &'static str {
     match subject {
@@ -315,8 +313,7 @@ impl Store {
 }
 
 fn message_type(word: &str) -> Result<MessageType, Error> {
-    let found = MESSAGE_TYPES.into_iter().find(|m| m.as_str() == word);
-    found.ok_or(Error::Damaged { what: "message type" })
+    MessageType::from_word(word).ok_or(Error::Damaged { what: "message type" })
 }
 
 fn at(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, Error> {

@@ -6,6 +6,7 @@ use super::people::{self, Added, NewRecipient};
 use super::reserve::Reserve;
 use super::retention::{self, Removal};
 use super::turn::{self, Series, Turn};
+use super::untold::{self, Told};
 use super::{Boot, Error, code};
 use crate::domain::outbox::Change;
 use crate::domain::recipient::RecipientId;
@@ -33,6 +34,7 @@ pub(super) enum Command {
     PutRecipients(Vec<NewRecipient>, Reply<Added>),
     RemoveRecipient(RecipientId, Reply<bool>),
     Seal(Box<NewBlock>, Reply<()>),
+    Told(Vec<Told>, Reply<()>),
     Prune(Reply<u64>),
     Remove(Removal, Reply<u64>),
 }
@@ -228,6 +230,7 @@ impl Writer {
                 return people::remove(connection, *id).await.map(Value::Removed);
             }
             Command::Seal(block, _) => blocks::write(connection, block).await?,
+            Command::Told(told, _) => untold::write(connection, told).await?,
             Command::Prune(_) => return blocks::prune(connection).await.map(Value::Counted),
             Command::Remove(removal, _) => {
                 return retention::carry_out(connection, removal).await.map(Value::Counted);
@@ -254,6 +257,7 @@ impl Command {
                 | Self::Declare(_, _, reply)
                 | Self::Outbox(_, reply)
                 | Self::Seal(_, reply)
+                | Self::Told(_, reply)
                 | Self::Turn(_, reply),
                 _,
             ) => Done::Unit(reply),
@@ -278,6 +282,7 @@ impl Command {
             | Self::Declare(_, _, reply)
             | Self::Outbox(_, reply)
             | Self::Seal(_, reply)
+            | Self::Told(_, reply)
             | Self::Turn(_, reply) => reply.send(Err(error)).is_ok(),
             Self::Prune(reply) | Self::Remove(_, reply) => reply.send(Err(error)).is_ok(),
             Self::PutRecipients(_, reply) => reply.send(Err(error)).is_ok(),

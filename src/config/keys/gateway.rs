@@ -2,7 +2,7 @@
 
 use super::{
     Key, Kind, Table, channels, default, link, lora, mqtt, optional, radio, required, rules, siren,
-    storage,
+    storage, uplink,
 };
 
 /// The top of `kengele.toml`.
@@ -15,6 +15,11 @@ pub(in crate::config) static ROOT: Table = Table {
             "storage",
             Kind::Table(&storage::STORAGE),
             "What is kept on the card, and for how long.",
+        ),
+        optional(
+            "uplink",
+            Kind::Table(&uplink::UPLINK),
+            "The hub that this gateway tells what it knows.",
         ),
         optional("listener", Kind::Table(&mqtt::LISTENER), "The embedded MQTT listener."),
         optional("broker", Kind::Tables(&mqtt::BROKER), "MQTT brokers that others run."),

@@ -11,6 +11,7 @@ mod radio;
 mod rules;
 mod siren;
 mod storage;
+mod uplink;
 
 pub(super) use gateway::ROOT;
 pub(super) use hub::HUB;

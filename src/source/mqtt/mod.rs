@@ -17,14 +17,13 @@
 //! What a broker has *retained* is not taken: it does not say since when it holds, and a level of last month would be
 //! judged as one of today. Everything since the session began comes through the session.
 
-mod backoff;
 mod inbox;
 mod protocol;
 
+use crate::backoff::Backoff;
 use crate::domain::frame::{Envelope, Publication};
 use crate::supervise::{Stop, chain};
 use crate::telemetry::Counter;
-use backoff::Backoff;
 use inbox::{Inbox, Words};
 use protocol::{Delivery, Error, Events, Incoming, Requests};
 use std::convert::Infallible;
@@ -35,6 +34,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+/// Longest first wait before a broker is tried again. It doubles with every failure …
+const WAIT_FIRST: Duration = Duration::from_secs(1);
+/// … up to this.
+const WAIT_MAX: Duration = Duration::from_mins(1);
 /// Publications without the pipeline's word. With as many of them nothing more is read; a broker of MQTT 5 is told so.
 /// After a broken connection all of them may come again: the engine knows as many of one sensor (`domain::window`).
 const INFLIGHT_MAX: u16 = 128;
@@ -221,7 +224,7 @@ impl Client {
             stop.wait().await;
             return Ok(());
         }
-        let mut backoff = Backoff::seeded(self.settings.seed);
+        let mut backoff = Backoff::seeded(WAIT_FIRST, WAIT_MAX, self.settings.seed);
         loop {
             let begun = Instant::now();
             let Err(error) = self.connection(&mut stop).await else { return Ok(()) };
@@ -231,7 +234,7 @@ impl Client {
             self.show(Link::Down { error: chain(&error) });
             tokio::select! {
                 () = stop.wait() => return Ok(()),
-                () = sleep(backoff.next()) => {}
+                () = sleep(backoff.draw()) => {}
             }
             self.forget_publications();
         }
