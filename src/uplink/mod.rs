@@ -27,6 +27,8 @@ use thiserror::Error;
 
 /// How often it looks whether an alert waits.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// However fast the clock runs, as in a demonstration, it does not look more often.
+const WAIT_MIN: Duration = Duration::from_millis(20);
 /// First wait after a failure, at the most. It doubles …
 const RETRY_FIRST: Duration = Duration::from_secs(10);
 /// … up to this: an alert must not wait longer for a link that is back.
@@ -230,7 +232,7 @@ impl<P: Physician> Uplink<P> {
                     self.backoff.draw()
                 }
             };
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(self.clock.real(wait).max(WAIT_MIN)).await;
         }
     }
 

@@ -8,6 +8,7 @@ mod alerts;
 mod doors;
 mod pages;
 mod processes;
+mod uplink;
 
 use kengele::hub::storage::{Place, Storage};
 use postgres::Postgres;

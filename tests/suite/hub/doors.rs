@@ -17,9 +17,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// A hub with a SQLite file, as an operator runs it.
-struct Site {
+pub(super) struct Site {
     folder: TempDir,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     process: Option<Child>,
 }
 
@@ -29,7 +29,7 @@ fn free_address() -> SocketAddr {
 
 impl Site {
     /// Makes one whose `[https]` has these lines too.
-    fn new(more: &str) -> Self {
+    pub(super) fn new(more: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let (ca, cert, key) = certificates("hub");
         fs::write(folder.path().join("ca.pem"), ca).unwrap();
@@ -50,7 +50,7 @@ impl Site {
         Self::new(&format!("{files}{more}"))
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(super) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -61,13 +61,13 @@ impl Site {
     }
 
     /// Runs a command of the hub that must succeed.
-    fn hub(&self, arguments: &[&str]) -> String {
+    pub(super) fn hub(&self, arguments: &[&str]) -> String {
         let output = self.kengele(&[&["hub", "--config", "hub.toml"], arguments].concat());
         assert!(output.status.success(), "{arguments:?}: {}", err(&output));
         String::from_utf8(output.stdout).unwrap()
     }
 
-    async fn start(&mut self) {
+    pub(super) async fn start(&mut self) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kengele"));
         command.current_dir(self.folder.path()).args(["hub", "--config", "hub.toml", "run"]);
         let log = fs::File::create(self.file("log")).unwrap();
@@ -77,7 +77,14 @@ impl Site {
         wait_for("the hub listens", || TcpStream::connect(address).is_ok()).await;
     }
 
-    async fn stop(&mut self) {
+    /// Kills it as a power cut does.
+    pub(super) fn kill(&mut self) {
+        let mut process = self.process.take().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    pub(super) async fn stop(&mut self) {
         let mut process = self.process.take().unwrap();
         let pid = nix::unistd::Pid::from_raw(i32::try_from(process.id()).unwrap());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
@@ -86,7 +93,7 @@ impl Site {
         assert!(log.contains("ended") && !log.contains("ERROR"), "{log}");
     }
 
-    async fn storage(&self) -> Storage {
+    pub(super) async fn storage(&self) -> Storage {
         Storage::open(&Place::Sqlite(self.file("hub.db"))).await.unwrap()
     }
 
