@@ -1,7 +1,7 @@
 //! `hub`: the server that collects what many gateways tell, and what can be asked of it.
 
-use super::readings::moment;
 use super::print::{self, Style};
+use super::readings::moment;
 use super::{Failure, block_on};
 use clap::Subcommand;
 use kengele::app::convert;
