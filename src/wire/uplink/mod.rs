@@ -7,7 +7,7 @@
 //! * Times are on the gateway's own time line; [`Boot`] lays it on the calendar, for what was sent before, too.
 //! * An [`Up::Alert`] is short by the [`Book`], which the hub has to know to expand it.
 //! * Items of kinds that a reader does not know, or cannot read, come as [`Other`]: it goes on with the next one.
-//! * [`segments`] cuts packets into text messages; [`file`] lines them up in a file on a stick.
+//! * [`segments`] cuts packets into text messages; [`mod@file`] lines them up in a file on a stick.
 //!
 //! `docs/formats/uplink.md` describes every byte.
 
