@@ -188,7 +188,6 @@ impl Gateway {
         let Sources { mqtt, listener, brokers, forwarders, radio } =
             start_sources(config, &frames, (downlinks_in, outbounds), &telemetry, &mut tasks)
                 .await?;
-        let archive = Archive::new(store.clone(), config.storage.clone());
         let mut hands = Hands {
             forwarders,
             radio,
@@ -197,7 +196,7 @@ impl Gateway {
             store: store.clone(),
             telemetry: telemetry.clone(),
             inspection: Inspection::default(),
-            archive: archive.report(),
+            archive: archive::Report::default(),
             uplink: None,
             disk: Disk::new(data, reserve),
             health: Arc::new(lanes.health),
@@ -211,12 +210,7 @@ impl Gateway {
             nudge,
             copying: Arc::default(),
         };
-        if let Some(settings) = &config.uplink {
-            let (clock, doctor) = (telemetry.clock.clone(), hands.clone());
-            let uplink = uplink::make(settings, store.clone(), clock, doctor)?;
-            hands.uplink = Some(uplink.report());
-            tasks.spawn("uplink", uplink.run(tasks.stop_signal()));
-        }
+        keep_and_tell(config, &mut hands, &mut tasks)?;
         let display = Display::new(listener, telemetry.clock.clone(), &warnings);
         tasks.spawn("display", display.run(shown_in));
         // A clock that runs too fast has no calendar to be put right by.
@@ -226,7 +220,6 @@ impl Gateway {
                 watch_clock(telemetry.clock.clone(), store.clone(), tasks.stop_signal()),
             );
         }
-        tasks.spawn("archive", archive.run(telemetry.clock.clone(), tasks.stop_signal()));
         tasks.spawn("inspection", hands.inspection.clone().run(store.clone(), tasks.stop_signal()));
         let control = control::Control::bind(&config.gateway.socket, hands.clone())?;
         tasks.spawn("control", control.run(tasks.stop_signal()));
@@ -295,6 +288,20 @@ impl Gateway {
             );
         }
     }
+}
+
+/// Starts what keeps readings for years, and what tells the hub.
+fn keep_and_tell(config: &Config, hands: &mut Hands, tasks: &mut Tasks) -> anyhow::Result<()> {
+    let (store, clock) = (hands.store.clone(), hands.telemetry.clock.clone());
+    let archive = Archive::new(store.clone(), config.storage.clone(), config.uplink.is_some());
+    hands.archive = archive.report();
+    tasks.spawn("archive", archive.run(clock.clone(), tasks.stop_signal()));
+    if let Some(settings) = &config.uplink {
+        let uplink = uplink::make(settings, store, clock, hands.clone())?;
+        hands.uplink = Some(uplink.report());
+        tasks.spawn("uplink", uplink.run(tasks.stop_signal()));
+    }
+    Ok(())
 }
 
 /// What the sources are asked about, once they run.

@@ -67,6 +67,8 @@ impl Report {
 pub struct Archive {
     store: Store,
     settings: Storage,
+    /// Whether a hub is to have everything.
+    has_hub: bool,
     /// The end of the chain, and what a block that continues it would know.
     end: Option<(Sealed, Stream)>,
     /// When it last looked whether something is to be removed.
@@ -75,11 +77,11 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Makes the task.
+    /// Makes the task. Where `has_hub` says so, readings that the hub does not have yet are not too old.
     #[must_use]
-    pub fn new(store: Store, settings: Storage) -> Self {
+    pub fn new(store: Store, settings: Storage, has_hub: bool) -> Self {
         let report = Report::default();
-        Self { store, settings, end: None, looked_at: None, report }
+        Self { store, settings, has_hub, end: None, looked_at: None, report }
     }
 
     /// Returns what lets others see how things stand.
@@ -120,7 +122,9 @@ impl Archive {
             return Err(error);
         }
         if self.looked_at.is_none_or(|looked| now.since(looked) >= RETENTION_ROUND) {
-            let over = retention::keep_within_bounds(&self.store, now, &self.settings).await?;
+            let over =
+                retention::keep_within_bounds(&self.store, now, &self.settings, self.has_hub)
+                    .await?;
             let (kept, size) = (self.store.kept().await?, self.store.size().await?);
             self.report.set(Standing { kept, size, over });
             self.looked_at = Some(now);

@@ -16,8 +16,9 @@ pub(super) async fn keep_within_bounds(
     store: &Store,
     now: Timestamp,
     settings: &Storage,
+    has_hub: bool,
 ) -> Result<bool, Error> {
-    by_age(store, now, settings).await?;
+    by_age(store, now, settings, has_hub).await?;
     for _ in 0..STEPS_MAX {
         if store.size().await?.used_bytes() <= settings.size_max {
             return Ok(false);
@@ -41,10 +42,16 @@ pub(super) async fn keep_within_bounds(
 }
 
 /// Ages count on the time line: what the calendar said cannot be relied upon.
-async fn by_age(store: &Store, now: Timestamp, settings: &Storage) -> Result<(), Error> {
+async fn by_age(
+    store: &Store,
+    now: Timestamp,
+    settings: &Storage,
+    has_hub: bool,
+) -> Result<(), Error> {
     let before = |kept| now.as_millis().saturating_sub(millis(kept));
     for _ in 0..STEPS_MAX {
-        let run = store.oldest_run().await?;
+        // What the hub does not have yet waits for it, however old it is.
+        let run = store.oldest_run(has_hub).await?;
         let Some(run) = run.filter(|run| run.until_ms < before(settings.readings_kept)) else {
             break;
         };
@@ -67,7 +74,10 @@ async fn by_age(store: &Store, now: Timestamp, settings: &Storage) -> Result<(),
 async fn oldest(store: &Store, kind: Removable) -> Result<u64, Error> {
     let removal = match kind {
         Removable::Readings => {
-            store.oldest_run().await?.map(|run| Removal::Blocks(run.first, run.last))
+            // What the hub has goes before what it does not have.
+            let told = store.oldest_run(true).await?;
+            let run = if told.is_some() { told } else { store.oldest_run(false).await? };
+            run.map(|run| Removal::Blocks(run.first, run.last))
         }
         Removable::Days => {
             store.oldest_day().await?.map(|day| Removal::Days(day + STEP_MS / DAY_MS))

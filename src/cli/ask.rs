@@ -73,6 +73,8 @@ pub(crate) fn status(config: &Path, style: Style) -> Result<(), Failure> {
         );
     }
     disk(status.get("disk").unwrap_or(&Value::Null), style);
+    archive(status.get("archive").unwrap_or(&Value::Null), style);
+    uplink(status.get("uplink").unwrap_or(&Value::Null), style);
     let open: Vec<&Value> = rows(&status, "warnings").collect();
     print::line(&if open.is_empty() {
         "no open warnings".to_owned()
@@ -142,6 +144,43 @@ pub(crate) fn status(config: &Path, style: Style) -> Result<(), Failure> {
     undecoded(&status);
     heard_but_not_declared(&status);
     Ok(())
+}
+
+/// Shows what the archive keeps, once it has looked.
+fn archive(archive: &Value, style: Style) {
+    let Some(database) = archive.get("database_bytes").and_then(Value::as_u64) else { return };
+    print::line(&format!(
+        "archive: {} in {}, {} more not sealed yet; the database takes {}",
+        print::count(number(archive, "readings"), "reading"),
+        print::count(number(archive, "blocks"), "block"),
+        number(archive, "unsealed"),
+        print::bytes(database)
+    ));
+    if archive.get("over") == Some(&Value::Bool(true)) {
+        let words = "the database takes more than [storage] size_max, and nothing may be removed";
+        print::line(&style.paint("33", words));
+    }
+}
+
+/// Shows how things stand with the hub, where there is one.
+fn uplink(uplink: &Value, style: Style) {
+    if uplink.is_null() {
+        return;
+    }
+    let answered = uplink.get("answered_s_ago").and_then(Value::as_u64);
+    let answered = answered.map_or_else(
+        || "has not answered since the start".to_owned(),
+        |ago| format!("answered {} ago", print::span(ago)),
+    );
+    print::line(&format!("hub: {answered}"));
+    if uplink.get("suspended") == Some(&Value::Bool(true)) {
+        let words = "the hub has suspended this gateway: it keeps nothing of what it is told";
+        print::line(&style.paint("1;31", words));
+    }
+    let trouble = text(uplink, "trouble");
+    if !trouble.is_empty() {
+        print::line(&style.paint("33", &format!("  {trouble}")));
+    }
 }
 
 /// Shows what is wrong with the disk, and what it is asked to bear.

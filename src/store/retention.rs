@@ -97,12 +97,13 @@ impl Store {
         Ok(Kept { blocks, readings, bytes, unsealed, removed })
     }
 
-    /// Returns the oldest run of blocks that explains no warning, if there is one besides the run that is being written.
+    /// Returns the oldest run of blocks that explains no warning, if there is one besides the run that is being written;
+    /// where `told` says so, one that the hub has whole.
     ///
     /// # Errors
     ///
     /// [`Error::Read`].
-    pub async fn oldest_run(&self) -> Result<Option<Run>, Error> {
+    pub async fn oldest_run(&self, told: bool) -> Result<Option<Run>, Error> {
         let found: Option<(i64, i64, i64)> = sqlx::query_as(
             "select first, last, until_ms from (select run.number as first, run.at_from_ms as from_ms, \
              (select max(number) from block where number < next.number) as last, \
@@ -111,10 +112,12 @@ impl Store {
              (select min(number) from block where alone = 1 and number > run.number) \
              where run.alone = 1 order by run.number) \
              where not exists (select 1 from alert where sent_ms >= from_ms - ?2 and sent_ms <= until_ms + ?1) \
+             and not (?3 and exists (select 1 from block part where part.told = 0 and part.number between first and last)) \
              limit 1",
         )
         .bind(BEFORE_AN_ALERT_MS)
         .bind(AFTER_AN_ALERT_MS)
+        .bind(told)
         .fetch_optional(&self.readers)
         .await
         .map_err(Error::Read)?;

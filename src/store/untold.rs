@@ -221,7 +221,7 @@ impl Store {
         since: Timestamp,
         limit: i64,
     ) -> Result<Vec<UntoldOutcome>, Error> {
-        let rows: Vec<(i64, i64, u32, u32, u32, u32, u32, u32)> = sqlx::query_as(
+        let rows = sqlx::query(
             "select warning, number, recipients, delivered, accepted, failed, expired, waiting from ( \
              select alert.warning as warning, alert.number as number, outcome_told, count(*) as recipients, \
              sum(state = 'delivered') as delivered, sum(state = 'accepted') as accepted, \
@@ -237,11 +237,20 @@ impl Store {
         .fetch_all(&self.readers)
         .await
         .map_err(Error::Read)?;
-        let outcome = |(warning, number, all, delivered, accepted, failed, expired, waiting)| {
-            let figures = [all, delivered, accepted, failed, expired, waiting];
-            UntoldOutcome { warning, number, figures }
-        };
-        Ok(rows.into_iter().map(outcome).collect())
+        let figures = ["recipients", "delivered", "accepted", "failed", "expired", "waiting"];
+        rows.iter()
+            .map(|row| {
+                let mut outcome = UntoldOutcome {
+                    warning: get(row, "warning")?,
+                    number: get(row, "number")?,
+                    figures: [0; 6],
+                };
+                for (figure, column) in outcome.figures.iter_mut().zip(figures) {
+                    *figure = get(row, column)?;
+                }
+                Ok(outcome)
+            })
+            .collect()
     }
 
     /// Returns runs whose calendar the hub does not know as it is known here: number, begin, calendar; the newest first.
@@ -390,7 +399,7 @@ impl Store {
         .await
         .map_err(Error::Read)?;
         let oldest: Option<i64> = sqlx::query_scalar(
-            "select at_from_ms + offset_ms from block join boot on boot.id = block.boot where told = 0 \
+            "select at_from_ms + offset_ms from block join boot on boot.id = block.boot where block.told = 0 \
              order by number limit 1",
         )
         .fetch_optional(&self.readers)

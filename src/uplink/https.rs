@@ -9,7 +9,7 @@ const MEDIA_TYPE: &str = "application/vnd.kengele.packet";
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// How long a connection may take, its handshakes included: on a satellite link each turn takes seconds.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECT_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long an answer may take besides the time that the bytes take …
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 /// … of which so many go out in a second at the least.

@@ -252,7 +252,8 @@ impl<P: Physician> Uplink<P> {
         loop {
             match self.tell_once(is_report, health).await? {
                 Sent::Acknowledged => health = false,
-                other => return Ok(other),
+                Sent::Nothing => return Ok(Sent::Nothing),
+                Sent::Suspended => return Ok(Sent::Suspended),
             }
         }
     }
@@ -290,11 +291,10 @@ impl<P: Physician> Uplink<P> {
             self.suspend();
             return Ok(Sent::Suspended);
         }
-        let ours = |item: &Down| match item {
-            Down::Answers(answers) if answers.packet == number && Some(answers.mark) == mark => {
-                Some(answers.clone())
-            }
-            _ => None,
+        let ours = |item: &Down| {
+            let Down::Answers(answers) = item else { return None };
+            let is_ours = answers.packet == number && Some(answers.mark) == mark;
+            is_ours.then(|| answers.clone())
         };
         let answers = answer.items.iter().find_map(ours).ok_or(Error::NotTheHub)?;
         if began.elapsed() < FAST {
@@ -330,15 +330,15 @@ impl<P: Physician> Uplink<P> {
         }
         let chain = self.store.chain().await?;
         for item in items {
-            match item {
-                Down::Missing(missing) if missing.chain == chain => {
-                    marks.extend(missing.numbers.iter().map(|numbers| {
-                        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-                        Told::NoBlocks(number(*numbers.start())..=number(*numbers.end()))
-                    }));
-                }
-                Down::Lacks(_) => marks.push(Told::NoBooks),
-                _ => {}
+            if let Down::Missing(missing) = item
+                && missing.chain == chain
+            {
+                marks.extend(missing.numbers.iter().map(|numbers| {
+                    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+                    Told::NoBlocks(number(*numbers.start())..=number(*numbers.end()))
+                }));
+            } else if matches!(item, Down::Lacks(_)) {
+                marks.push(Told::NoBooks);
             }
         }
         self.store.told(marks).await?;

@@ -12,7 +12,7 @@ use kengele::domain::reading::{Measurement, NodeName, Quality, Stamp};
 use kengele::domain::rule::{NodeIndex, RuleBook};
 use kengele::domain::time::{ClockQuality, Timestamp, WallClock};
 use kengele::domain::warning::{Alert, Level, MessageType, Reason, WarningId};
-use kengele::store::{Boot, Store, Turn};
+use kengele::store::{Boot, Store, Told, Turn};
 use kengele::supervise::Tasks;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -128,7 +128,7 @@ impl Life {
 
     /// Has an archive that was just started seal everything, and returns how things stand then.
     async fn archive(&self, settings: Storage) -> Standing {
-        let mut archive = Archive::new(self.store().clone(), settings);
+        let mut archive = Archive::new(self.store().clone(), settings, false);
         archive.round(self.now + Duration::from_hours(48)).await.unwrap();
         let standing = archive.report().standing().unwrap();
         assert_eq!(standing.kept.unsealed, 0);
@@ -297,7 +297,7 @@ async fn a_real_reading_takes_four_bytes_of_the_file_at_the_most_all_in() {
     for (file, quantities) in OBSERVED {
         let text = std::fs::read_to_string(reference(file)).unwrap();
         let mut life = Life::begin(book(1, quantities)).await;
-        let mut archive = Archive::new(life.store().clone(), storage());
+        let mut archive = Archive::new(life.store().clone(), storage(), false);
         let step = Duration::from_mins(if file.contains("1min") { 1 } else { 30 });
         let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).skip(1).collect();
         // The file's own pages are of four kilobytes: what it takes shows after some hundred of them.
@@ -420,6 +420,27 @@ async fn what_is_too_old_goes_and_what_explains_a_warning_stays() {
         4 * 60 * 144,
         "days are kept for longer"
     );
+    life.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_hub_does_not_have_is_not_too_old() {
+    let mut life = sixty_days().await;
+    let all_told = life.expected(&Wanted::default()).len();
+    let kept = Storage { readings_kept: Duration::from_hours(24 * 10), ..storage() };
+    // The hub has the first thirty days.
+    life.store().told((1..=30).map(Told::Block).collect()).await.unwrap();
+    let mut archive = Archive::new(life.store().clone(), kept, true);
+    archive.round(life.now + Duration::from_hours(48)).await.unwrap();
+    let found = all(life.store(), Wanted::default()).await;
+    let from_ms = BEGIN_MS + 30 * DAY_MS;
+    let untold = |row: &&ReadingRow| row.unix_ms > from_ms;
+    assert_eq!(found.rows.iter().filter(untold).count(), 30 * 144 * QUANTITIES.len());
+    assert!(found.rows.len() < all_told, "what it has goes");
+    let standing = archive.report().standing().unwrap();
+    let gone = life.store().untold_gone(10).await.unwrap();
+    assert_eq!(gone.len(), 2, "before and behind the week of the alert: {gone:?}, {standing:?}");
+    drop(archive);
     life.end().await;
 }
 

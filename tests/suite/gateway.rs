@@ -249,6 +249,9 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the gateway's log:\n{}", self.log());
+        }
         if let Some(daemon) = &mut self.daemon {
             // It may have ended already.
             let _ended = daemon.kill().is_ok();

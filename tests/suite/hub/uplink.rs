@@ -2,15 +2,16 @@
 //! has in the end what the gateway has, each thing once.
 
 use super::doors;
+use super::gateway::{Told, stored};
 use crate::dice::{Dice, asked};
 use crate::gateway::{self, flood, level};
 use crate::peers::wait_for;
-use kengele::hub::storage::{MeasuredWanted, Storage};
+use kengele::hub::storage::Storage;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -32,7 +33,8 @@ enum Weather {
 /// A network between a gateway and its hub.
 struct Network {
     address: SocketAddr,
-    weather: Arc<AtomicU8>,
+    /// Its weather, and how often that has changed.
+    sky: Arc<AtomicU32>,
     /// Connections so far.
     connections: Arc<AtomicU32>,
 }
@@ -41,23 +43,29 @@ impl Network {
     fn before(hub: SocketAddr, seed: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let weather = Arc::new(AtomicU8::new(Weather::Fair as u8));
+        let sky = Arc::new(AtomicU32::new(Weather::Fair as u32));
         let connections = Arc::new(AtomicU32::new(0));
         let dice = Arc::new(Mutex::new(Dice::seeded(seed)));
-        let (sky, count) = (Arc::clone(&weather), Arc::clone(&connections));
+        let (over, count) = (Arc::clone(&sky), Arc::clone(&connections));
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let Ok(stream) = stream else { continue };
                 count.fetch_add(1, Ordering::Relaxed);
-                let (sky, dice) = (Arc::clone(&sky), Arc::clone(&dice));
+                let (sky, dice) = (Arc::clone(&over), Arc::clone(&dice));
                 thread::spawn(move || carry(stream, hub, &sky, &dice));
             }
         });
-        Self { address, weather, connections }
+        Self { address, sky, connections }
     }
 
+    /// Changes the weather; whatever is connected loses its connection.
     fn becomes(&self, weather: Weather) {
-        self.weather.store(weather as u8, Ordering::Relaxed);
+        let era = (self.sky.load(Ordering::Relaxed) >> 8) + 1;
+        self.sky.store(era << 8 | weather as u32, Ordering::Relaxed);
+    }
+
+    fn is_stormy(&self) -> bool {
+        self.sky.load(Ordering::Relaxed) & 0xff == Weather::Stormy as u32
     }
 
     fn connections(&self) -> u32 {
@@ -65,9 +73,9 @@ impl Network {
     }
 }
 
-fn carry(mut gateway: TcpStream, hub: SocketAddr, sky: &Arc<AtomicU8>, dice: &Mutex<Dice>) {
-    let captive = |sky: &AtomicU8| sky.load(Ordering::Relaxed) == Weather::Captive as u8;
-    if captive(sky) {
+fn carry(mut gateway: TcpStream, hub: SocketAddr, sky: &Arc<AtomicU32>, dice: &Mutex<Dice>) {
+    let then = sky.load(Ordering::Relaxed);
+    if then & 0xff == Weather::Captive as u32 {
         let mut request = [0; 4096];
         // Whoever asks gets the same.
         let _read = gateway.read(&mut request).is_ok();
@@ -81,7 +89,7 @@ fn carry(mut gateway: TcpStream, hub: SocketAddr, sky: &Arc<AtomicU8>, dice: &Mu
     }
     let Ok(server) = TcpStream::connect(hub) else { return };
     let (mut there, mut back) = (u64::MAX, u64::MAX);
-    if sky.load(Ordering::Relaxed) == Weather::Stormy as u8 {
+    if then & 0xff == Weather::Stormy as u32 {
         let mut dice = dice.lock().unwrap();
         // Half of them lose the question, the others the answer.
         if dice.chance(500) { there = dice.below(6000) } else { back = dice.below(400) }
@@ -90,17 +98,17 @@ fn carry(mut gateway: TcpStream, hub: SocketAddr, sky: &Arc<AtomicU8>, dice: &Mu
     let sky = Arc::clone(sky);
     let pump = thread::spawn({
         let sky = Arc::clone(&sky);
-        move || bring(other.1, other.0, back, &sky)
+        move || bring(other.1, other.0, back, (&sky, then))
     });
-    bring(gateway, server, there, &sky);
+    bring(gateway, server, there, (&sky, then));
     let _ended = pump.join().is_ok();
 }
 
-/// Brings bytes from one to the other, so many of them; then the connection is cut. A captive network keeps none.
-fn bring(mut from: TcpStream, mut to: TcpStream, mut bytes: u64, sky: &AtomicU8) {
+/// Brings bytes from one to the other, so many of them; then the connection is cut, as it is when the weather changes.
+fn bring(mut from: TcpStream, mut to: TcpStream, mut bytes: u64, (sky, then): (&AtomicU32, u32)) {
     from.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let mut buffer = [0; 2048];
-    while bytes > 0 && sky.load(Ordering::Relaxed) != Weather::Captive as u8 {
+    while bytes > 0 && sky.load(Ordering::Relaxed) == then {
         match from.read(&mut buffer) {
             Ok(0) => break,
             Ok(read) => {
@@ -153,10 +161,10 @@ fn of_gateway(site: &gateway::Site) -> Vec<Known> {
 }
 
 async fn of_hub(storage: &Storage) -> Vec<Known> {
-    let rows = storage.readings(&MeasuredWanted::default()).await.unwrap();
-    rows.into_iter()
-        .map(|row| (row.node, row.quantity.name().to_owned(), row.unix_ms, row.value.to_bits()))
-        .collect()
+    let rows = stored(storage, "kijiji").await;
+    let known =
+        |(node, quantity, unix_ms, _, bits, ..): Told| (node, quantity.to_owned(), unix_ms, bits);
+    rows.into_iter().map(known).collect()
 }
 
 /// Waits until the hub has as many readings as the gateway, and compares them.
@@ -173,7 +181,8 @@ async fn agree(hub: &doors::Site, site: &gateway::Site) {
     assert_eq!(found.len(), expected.len(), "{}", site.log());
     let (found, expected): (BTreeSet<_>, BTreeSet<_>) =
         (found.into_iter().collect(), expected.into_iter().collect());
-    assert_eq!(found, expected);
+    let differs: Vec<_> = found.symmetric_difference(&expected).take(6).collect();
+    assert!(differs.is_empty(), "{differs:?}");
 }
 
 /// Warnings as both ends tell them: number, hazard, area, the highest level.
@@ -195,13 +204,16 @@ async fn whatever_is_killed_or_cut_the_hub_has_what_the_gateway_has_each_thing_o
     println!("seed {seed}");
     let mut dice = Dice::seeded(seed);
     let (mut hub, network, mut site) = district(seed).await;
+    assert!(flood(&site), "{}", site.log());
+    wait_for("there is danger", || site.ask(&["warnings"]).to_string().contains("danger")).await;
     for round in 0..6_i64 {
         network.becomes([Weather::Fair, Weather::Stormy][dice.index(2)]);
-        let lines: String =
-            (0..200).map(|n| level(round * 200 + n, 100 + i32::try_from(n).unwrap() % 37)).collect();
+        let lines: String = (0..200)
+            .map(|n| level(100 + round * 200 + n, 100 + i32::try_from(n).unwrap() % 37))
+            .collect();
         assert!(site.mosquitto("field/mto-juu/up", &lines, 30), "{}", site.log());
         let before = network.connections();
-        if network.weather.load(Ordering::Relaxed) == Weather::Stormy as u8 {
+        if network.is_stormy() {
             wait_for("the storm cuts some", || network.connections() > before + 3).await;
         }
         match dice.below(3) {
@@ -217,8 +229,6 @@ async fn whatever_is_killed_or_cut_the_hub_has_what_the_gateway_has_each_thing_o
         }
     }
     network.becomes(Weather::Fair);
-    flood(&site);
-    wait_for("there is danger", || site.ask(&["warnings"]).to_string().contains("danger")).await;
     let of_gateway = warnings(&site.ask(&["warnings"]));
     wait_for("the hub knows", || {
         let told: Value = serde_json::from_str(&hub.hub(&["warnings", "--json"])).unwrap();
@@ -239,7 +249,8 @@ async fn a_network_that_asks_for_a_login_acknowledges_nothing() {
     network.becomes(Weather::Captive);
     let lines: String = (0..300).map(|n| level(n, 150)).collect();
     assert!(site.mosquitto("field/mto-juu/up", &lines, 30));
-    wait_for("the portal is found out", || status(&site)["trouble"].to_string().contains("login")).await;
+    wait_for("the portal is found out", || status(&site)["trouble"].to_string().contains("login"))
+        .await;
     let answered = status(&site)["answered"].clone();
     let failed = status(&site)["failed"].as_i64().unwrap();
     wait_for("it goes on asking", || status(&site)["failed"].as_i64().unwrap() > failed + 2).await;
