@@ -105,14 +105,14 @@ impl Store {
     /// [`Error::Read`].
     pub async fn oldest_run(&self, told: bool) -> Result<Option<Run>, Error> {
         let found: Option<(i64, i64, i64)> = sqlx::query_as(
-            "select first, last, until_ms from (select run.number as first, run.at_from_ms as from_ms, \
-             (select max(number) from block where number < next.number) as last, \
+            "select run_first, run_last, until_ms from (select run.number as run_first, run.at_from_ms as from_ms, \
+             (select max(number) from block where number < next.number) as run_last, \
              (select max(at_until_ms) from block where number >= run.number and number < next.number) as until_ms \
              from block run join block next on next.number = \
              (select min(number) from block where alone = 1 and number > run.number) \
              where run.alone = 1 order by run.number) \
              where not exists (select 1 from alert where sent_ms >= from_ms - ?2 and sent_ms <= until_ms + ?1) \
-             and not (?3 and exists (select 1 from block part where part.told = 0 and part.number between first and last)) \
+             and not (?3 and exists (select 1 from block part where part.told = 0 and part.number between run_first and run_last)) \
              limit 1",
         )
         .bind(BEFORE_AN_ALERT_MS)

@@ -1,6 +1,6 @@
 //! What this gateway tells its hub: alerts first and at once, then how it is, then what it has read.
 //!
-//! A level-triggered loop over the store, as `dispatch` is: it asks what the hub has not said that it has ([`pending`]),
+//! A level-triggered loop over the store, as `dispatch` is: it asks what the hub has not said that it has (`pending`),
 //! makes a packet of it, hands it to the carrier ([`https`]), and marks as told what the answer acknowledges. Only the tag
 //! of an answer is believed. What is not acknowledged is told again, for months if need be; the hub takes nothing twice.
 
