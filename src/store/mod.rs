@@ -30,7 +30,7 @@ pub use retention::{Kept, Removal, Run, Size};
 pub use salvage::Salvaged;
 pub use turn::{Kind, Turn, Undecoded};
 pub use untold::{
-    Backlog, BlockOrder, BookOnRecord, LatestReading, Told, UntoldAlert, UntoldBlock, UntoldOutcome,
+    Backlog, BlockOrder, LatestReading, Told, UntoldAlert, UntoldBlock, UntoldOutcome,
 };
 pub use writer::Writer;
 

@@ -38,17 +38,6 @@ pub struct UntoldAlert {
     pub observed: String,
 }
 
-/// A rule book that an alert names which is to be told, and that is not told itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BookOnRecord {
-    /// Its version.
-    pub version: String,
-    /// The texts that it was read from.
-    pub sources: String,
-    /// Whether the hub has its dictionary.
-    pub is_told: bool,
-}
-
 /// What has become of an alert's deliveries so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UntoldOutcome {
@@ -171,25 +160,21 @@ impl Store {
             .collect()
     }
 
-    /// Returns a rule book on record.
+    /// Returns rule books that alerts name, and whose dictionary the hub does not have: the version, and the texts that it
+    /// was read from.
     ///
     /// # Errors
     ///
     /// [`Error::Read`].
-    pub async fn book_on_record(&self, version: &str) -> Result<Option<BookOnRecord>, Error> {
-        let row = sqlx::query("select version, sources, told from rule_book where version = ?1")
-            .bind(version)
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(Error::Read)?;
-        row.map(|row| {
-            Ok(BookOnRecord {
-                version: get(&row, "version")?,
-                sources: get(&row, "sources")?,
-                is_told: get(&row, "told")?,
-            })
-        })
-        .transpose()
+    pub async fn untold_books(&self, limit: i64) -> Result<Vec<(String, String)>, Error> {
+        sqlx::query_as(
+            "select version, sources from rule_book where told = 0 \
+             and exists (select 1 from alert where alert.rule_book = version) order by version limit ?1",
+        )
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(Error::Read)
     }
 
     /// Returns warnings whose end is to be told, with when and how they ended, at most `limit`.
@@ -406,21 +391,6 @@ impl Store {
         .await
         .map_err(Error::Read)?;
         Ok(Backlog { blocks, bytes, oldest_unix_ms: oldest })
-    }
-
-    /// Returns whether an alert or the end of a warning is to be told.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Read`].
-    pub async fn has_untold_alerts(&self) -> Result<bool, Error> {
-        sqlx::query_scalar(
-            "select exists (select 1 from alert where told = 0) or \
-             exists (select 1 from warning where end_told = 0 and ended_ms is not null)",
-        )
-        .fetch_one(&self.readers)
-        .await
-        .map_err(Error::Read)
     }
 
     /// Writes down what the hub has said. When this returns `Ok`, it is on disk.

@@ -301,7 +301,9 @@ impl<P: Physician> Uplink<P> {
             self.block_bytes = (self.block_bytes * 2).min(BLOCK_BYTES.1);
         }
         self.take(&answers, told, &answer.items).await?;
-        Ok(Sent::Acknowledged)
+        // What it cannot keep now, it cannot keep a moment later.
+        let later = answers.refused.iter().any(|refused| refused.reason == Refusal::Later);
+        Ok(if later { Sent::Nothing } else { Sent::Acknowledged })
     }
 
     /// Marks as told what the hub says that it has, and as untold what it lacks.

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// Alerts, ends of warnings and other news of a packet, of each.
 const NEWS_MAX: i64 = 64;
+/// Dictionaries of a packet: each may take 64 kB.
+const BOOKS_MAX: i64 = 1;
 /// Newest readings of a packet.
 const LATEST_MAX: i64 = 512;
 /// What becomes of an alert's texts is told for so long.
@@ -45,10 +47,18 @@ impl Pending {
 
     /// Adds alerts, with the dictionaries that they need, and ends of warnings.
     pub(super) async fn alerts(&mut self, store: &Store, book_of: BookOf) -> Result<(), Error> {
+        for (version, sources) in store.untold_books(BOOKS_MAX).await? {
+            match dictionary(&sources, book_of) {
+                Some(book) => self.add(Up::Book(book), Some(Told::Book(version))),
+                // Its alerts are told in words.
+                None => store.told(vec![Told::Book(version)]).await?,
+            }
+        }
         let mut books: BTreeMap<String, Option<Book>> = BTreeMap::new();
         for row in store.untold_alerts(NEWS_MAX).await? {
             if !books.contains_key(&row.rule_book) {
-                let book = self.book(store, &row.rule_book, book_of).await?;
+                let sources = store.rule_book(&row.rule_book).await?;
+                let book = sources.and_then(|sources| dictionary(&sources, book_of));
                 books.insert(row.rule_book.clone(), book);
             }
             let book = books.get(&row.rule_book).and_then(Option::as_ref);
@@ -66,24 +76,6 @@ impl Pending {
             self.add(Up::Ended(item), Some(Told::Ending(warning)));
         }
         Ok(())
-    }
-
-    /// Returns the dictionary of a rule book, and adds it where the hub does not have it.
-    async fn book(
-        &mut self,
-        store: &Store,
-        version: &str,
-        book_of: BookOf,
-    ) -> Result<Option<Book>, Error> {
-        let Some(record) = store.book_on_record(version).await? else { return Ok(None) };
-        // What cannot be a dictionary is told in words.
-        let Some(book) = book_of(&record.sources).and_then(|book| Book::of(&book).ok()) else {
-            return Ok(None);
-        };
-        if !record.is_told {
-            self.add(Up::Book(book.clone()), Some(Told::Book(record.version)));
-        }
-        Ok(Some(book))
     }
 
     /// Adds the newest readings that no block has yet.
@@ -148,6 +140,11 @@ impl Pending {
         }
         Ok(())
     }
+}
+
+/// Returns the dictionary of the rule book that was read from these texts.
+fn dictionary(sources: &str, book_of: BookOf) -> Option<Book> {
+    book_of(sources).and_then(|book| Book::of(&book).ok())
 }
 
 /// Returns an alert as it was made: its signals are those of its rule book.
